@@ -1,0 +1,171 @@
+# Muster. `make run` and `make test` are all a newcomer needs; both install what is missing (Debian 12) first and say so.
+#
+#   make            build build/muster, libmuster.a, libmuster.so
+#   make run        the surge of fiscal year 2021, end to end, against the published figures
+#   make test       every test; ends with "N passed, N failed"
+#   make bench      throughput, printed with the fdatasync time of the same minute
+#   make kills      ROUNDS=1000  kill -9 at seeded moments, with an oracle outside the node
+#   make fuzz       SECONDS=600  differential fuzz of the scan against protobuf-c
+#   make tidy       format, include rule, lint
+#   make install    PREFIX=/usr/local DESTDIR=
+#
+# VARIANT=release (default), faults (named fault points), asan (ASan and UBSan with the fault points); CC=gcc or clang.
+
+VARIANT ?= release
+B       := build
+O       := $(B)/obj/$(VARIANT)
+GEN     := $(B)/gen
+ifeq ($(VARIANT),release)
+BIN     := $(B)
+else
+BIN     := $(B)/$(VARIANT)
+endif
+
+VERSION := 0.1.0
+PREFIX  ?= /usr/local
+ROUNDS  ?= 1000
+SECONDS ?= 600
+
+PACKAGES_BUILD := gcc make pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler liblmdb-dev libuv1-dev \
+                  libinih-dev libjansson-dev libxxhash-dev
+PACKAGES_TEST  := $(PACKAGES_BUILD) clang libclang-rt-14-dev libcmocka-dev valgrind python3 python3-zmq python3-protobuf netcat-openbsd \
+                  clang-format cppcheck help2man git
+MODULES := libzmq libprotobuf-c lmdb libuv inih jansson libxxhash
+
+WARN    := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wformat=2
+CPPFLAGS += -I. -Iinclude -I$(GEN) -D_GNU_SOURCE -DMUSTER_VERSION='"$(VERSION)"'
+CFLAGS_release := -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
+CFLAGS_faults  := $(CFLAGS_release) -DMUSTER_FAULTS
+CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DMUSTER_FAULTS
+LDFLAGS_asan   := -fsanitize=address,undefined
+CFLAGS_ALL = -std=c11 -fPIC -pthread $(WARN) $(CFLAGS_$(VARIANT)) $(shell pkg-config --cflags $(MODULES) 2>/dev/null) $(CFLAGS)
+LDLIBS_ALL = $(LDFLAGS_$(VARIANT)) $(LDFLAGS) -pthread $(shell pkg-config --libs $(MODULES) 2>/dev/null) -lm
+
+PROTOS    := encounter wire
+GEN_C     := $(PROTOS:%=$(GEN)/proto/%.pb-c.c) $(GEN)/bench/profile_data.c
+GEN_H     := $(PROTOS:%=$(GEN)/proto/%.pb-c.h)
+SRC       := $(wildcard core/*.c proto/*.c ingest/*.c workers/*.c store/*.c client/*.c ops/*.c bench/*.c)
+OBJ       := $(SRC:%.c=$(O)/%.o) $(GEN_C:$(GEN)/%.c=$(O)/gen/%.o)
+MAIN      := $(O)/ops/main.o
+BODY      := $(filter-out $(MAIN),$(OBJ))
+# The client library: its own files and what they stand on, nothing of the node.
+LIB_SRC   := $(filter-out client/submit.c client/source.c client/progress.c,$(wildcard client/*.c)) core/status.c core/failure.c core/clock.c core/keys.c core/link.c core/link_frame.c core/link_socket.c core/datadir.c core/durable.c core/log.c core/fault.c \
+             proto/vocabulary.c
+LIB_OBJ   := $(LIB_SRC:%.c=$(O)/%.o) $(PROTOS:%=$(O)/gen/proto/%.pb-c.o)
+TEST_SRC  := $(wildcard tests/core/test_*.c tests/proto/test_*.c tests/ingest/test_*.c tests/workers/test_*.c tests/store/test_*.c \
+             tests/client/test_*.c tests/ops/test_*.c tests/bench/test_*.c)
+TESTS     := $(TEST_SRC:tests/%.c=$(BIN)/tests/%)
+
+.DEFAULT_GOAL := all
+# One short line a file; V=1 shows whole commands.
+ifeq ($(V),1)
+say =
+else
+say = @printf '  %-5s %s\n' $(1) $(2);
+endif
+.PHONY: all man deps deps-bench deps-man deps-test run test bench kills fuzz tidy format install clean lib unit
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(BIN)/muster lib
+lib: $(BIN)/libmuster.a $(BIN)/libmuster.so
+
+# ---- what a bare machine needs ----
+INSTALL_MISSING = @missing=""; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  echo "muster: installing Debian packages:$$missing"; \
+	  as=""; [ "$$(id -u)" = 0 ] || as=sudo; \
+	  $$as env DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
+	  $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null || \
+	  { echo "muster: could not install$$missing; install them and run make again" >&2; exit 69; }; \
+	fi
+deps:
+	$(call INSTALL_MISSING,$(PACKAGES_BUILD))
+deps-bench:
+	$(call INSTALL_MISSING,$(PACKAGES_BUILD) python3)
+deps-man:
+	$(call INSTALL_MISSING,$(PACKAGES_BUILD) help2man)
+deps-test:
+	$(call INSTALL_MISSING,$(PACKAGES_TEST))
+
+# ---- generated C ----
+$(GEN)/proto/%.pb-c.c $(GEN)/proto/%.pb-c.h: proto/%.proto
+	@mkdir -p $(@D)
+	$(call say,PROTO,$<)protoc-c --c_out=$(GEN) $<
+$(GEN)/bench/profile_data.c: bench/profiles/compile.awk $(wildcard bench/profiles/*.csv)
+	@mkdir -p $(@D)
+	$(call say,AWK,$@)awk -f bench/profiles/compile.awk $(sort $(wildcard bench/profiles/*.csv)) > $@
+
+# ---- objects ----
+$(O)/%.o: %.c $(GEN_H)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+$(O)/gen/%.o: $(GEN)/%.c $(GEN_H)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+
+$(BIN)/muster: $(OBJ)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $(OBJ) $(LDLIBS_ALL) -o $@
+$(BIN)/libmuster.a: $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(LIB_OBJ)
+$(BIN)/libmuster.so: $(LIB_OBJ) client/libmuster.map
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) -shared -Wl,-soname,libmuster.so.0 -Wl,--version-script=client/libmuster.map $(LIB_OBJ) $(LDFLAGS_$(VARIANT)) \
+	  $$(pkg-config --libs libzmq libprotobuf-c libuv inih) -pthread -o $@
+man: deps-man $(B)/muster
+	@ops/man.sh $(B)/muster $(B)/man
+
+install: all man
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/muster $(DESTDIR)$(PREFIX)/share/man/man1 \
+	  $(DESTDIR)$(PREFIX)/share/muster/proto
+	install -m 755 $(BIN)/muster $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 $(BIN)/libmuster.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 $(BIN)/libmuster.so $(DESTDIR)$(PREFIX)/lib/libmuster.so.$(VERSION)
+	ln -sf libmuster.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libmuster.so.0
+	ln -sf libmuster.so.0 $(DESTDIR)$(PREFIX)/lib/libmuster.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' client/muster.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/muster.pc
+	install -m 644 include/muster/*.h $(DESTDIR)$(PREFIX)/include/muster/
+	install -m 644 $(B)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 proto/*.proto proto/README.md $(DESTDIR)$(PREFIX)/share/muster/proto/
+
+# ---- unit tests ----
+$(BIN)/tests/%: tests/%.c $(BODY)
+	@mkdir -p $(@D)
+	$(call say,TEST,$@)$(CC) $(CPPFLAGS) -Itests $(CFLAGS_ALL) -MMD -MP -MF $@.d $< $(BODY) $(LDLIBS_ALL) -lcmocka -o $@
+unit: $(TESTS)
+
+# ---- small programs of the benchmarks ----
+$(B)/bench/%: bench/micro/%.c
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $< -o $@
+
+run: deps
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@bench/surge.sh $(B)/muster $(B)/run
+
+test: deps-test
+	@tests/run.sh
+
+bench: deps-bench
+	@$(MAKE) --no-print-directory -j$$(nproc) all $(B)/bench/sync
+	@bench/throughput.py $(B)/muster
+
+kills: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=faults all
+	@tests/kills.sh $(ROUNDS)
+
+fuzz: deps-test
+	@tests/fuzz/run.sh $(SECONDS)
+
+tidy: deps-test
+	@tests/tidy.sh
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+clean:
+	rm -rf $(B)
+
+-include $(shell find $(B)/obj $(BIN)/tests -name '*.d' 2>/dev/null)

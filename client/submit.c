@@ -1,0 +1,368 @@
+/*
+ * `muster submit`: the records of a file or of a pipe, through the client library, until each has its verdict. Running
+ * it again is always right: what is stored already is answered DUPLICATE.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "client/progress.h"
+#include "client/source.h"
+#include "core/clock.h"
+#include "core/keys.h"
+#include "muster/client.h"
+#include "ops/commands.h"
+#include "ops/options.h"
+#include "ops/table.h"
+
+#define SLICE_MS 250u      /* so long a call of the library may take before the progress is looked at */
+#define LOOK_MS 50u        /* between two looks for a node that is not there yet */
+#define APPEAR_MS 1000u    /* so long a data directory that is not there is waited for */
+#define LOOK_RECORDS 1024u /* and so many records may go by */
+#define COMPLAINTS 20u     /* bad records told one by one; the others are counted */
+#define REASONS 300u
+#define NAME "submit"
+
+struct submit {
+  const char *path, *endpoint, *data, *server_key, *key, *verdicts;
+  bool ndjson, format_given, quiet;
+  uint64_t batch, window, timeout_s, total;
+
+  struct source *source;
+  struct muster_client *client;
+  struct progress progress;
+  FILE *out;         /* of --verdicts */
+  bool verdicts_out; /* they go to standard output, the summary to standard error */
+  uint64_t reasons[REASONS];
+  uint64_t bad;             /* records of the input that could not be sent */
+  uint64_t heard, moved_ns; /* when an answer came last; BUSY is one: the node is there, and says what it waits for */
+  char server_key_text[KEY_TEXT];
+};
+
+static volatile sig_atomic_t interrupted;
+static void on_interrupt(int signal) { interrupted = signal; }
+
+/* ---- options ---- */
+
+enum { OPTION_SERVER_KEY = 256, OPTION_KEY, OPTION_FORMAT, OPTION_VERDICTS, OPTION_TOTAL };
+
+static const struct argp_option options[] = {
+    {"endpoint", 'e', "E", 0,
+     "Where the node listens: ipc://PATH or tcp://HOST:PORT; several in one argument, separated by spaces, are tried in turn", 0},
+    {"server-key", OPTION_SERVER_KEY, "KEY", 0,
+     "tcp: the node's public key (40 characters of Z85, from `muster key show`), or a file that has it", 0},
+    {"key", OPTION_KEY, "FILE", 0, "tcp: this submitter's key pair, from `muster key new`", 0},
+    {"format", OPTION_FORMAT, "pb|ndjson", 0, "pb: a delimited protobuf stream; ndjson: one JSON object a line (default: pb)", 0},
+    {"batch", 'b', "N", 0, "Records a batch, 1 to 10000 (default: 1000)", 0},
+    {"window", 'w', "N", 0, "Batches in flight, 1 to 4096, within the credit that the node gives (default: 16)", 0},
+    {"verdicts", OPTION_VERDICTS, "FILE", 0,
+     "Write one line a record as its verdict comes: number in the input (from 1), verdict, address (SHARD:SEQUENCE), reason, field number; "
+     "tab separated, with a heading; `-`: on standard output, the summary then goes to standard error",
+     0},
+    {"timeout", 't', "S", 0, "Give up after so many seconds without any answer (default: 30)", 0},
+    {"total", OPTION_TOTAL, "N", 0, "How many records a pipe will bring, so that the time left can be shown", 0},
+    {"quiet", 'q', NULL, 0, "No progress line", 0},
+    {0}};
+
+static void number_option(struct argp_state *state, const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *value)
+{
+  if (!ops_options_number(text, min, max, value))
+    argp_error(state, "%s takes a number from %" PRIu64 " to %" PRIu64 ", not \"%s\"", option, min, max, text);
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+  struct submit *s = state->input;
+  switch (key) {
+  case 'e': s->endpoint = text; break;
+  case 'b': number_option(state, "--batch", text, 1, LIMIT_BATCH_RECORDS, &s->batch); break;
+  case 'w': number_option(state, "--window", text, 1, LIMIT_BATCHES_IN_FLIGHT, &s->window); break;
+  case 't': number_option(state, "--timeout", text, 1, 1000000, &s->timeout_s); break;
+  case 'q': s->quiet = true; break;
+  case OPTION_SERVER_KEY: s->server_key = text; break;
+  case OPTION_KEY: s->key = text; break;
+  case OPTION_VERDICTS: s->verdicts = text; break;
+  case OPTION_TOTAL: number_option(state, "--total", text, 1, UINT64_MAX, &s->total); break;
+  case OPTION_FORMAT:
+    s->format_given = true;
+    s->ndjson = strcmp(text, "ndjson") == 0;
+    if (!s->ndjson && strcmp(text, "pb") != 0)
+      argp_error(state, "--format is pb or ndjson, not %s", text);
+    break;
+  case ARGP_KEY_INIT: state->child_inputs[0] = &s->data; break;
+  case ARGP_KEY_ARG:
+    if (s->path)
+      argp_error(state, "one FILE at a time; to send several: cat FILE... | muster submit -");
+    s->path = text;
+    break;
+  case ARGP_KEY_END:
+    if (!s->path)
+      argp_error(state, "which FILE? `-` is standard input");
+    break;
+  default: return ARGP_ERR_UNKNOWN;
+  }
+  return 0;
+}
+
+static const char doc[] = "Submits the records of FILE (`-`: standard input) and waits until each has its verdict: ACCEPTED (durable now), "
+                          "DUPLICATE (durable before), CONFLICT "
+                          "(another content under its id is durable) or INVALID (refused, kept in the node's quarantine).\v"
+                          "Running it again is always right: whatever is stored already is answered DUPLICATE. A node that dies meanwhile "
+                          "is waited for, and what it left unanswered is sent again. "
+                          "Without --endpoint the node is found through --data or MUSTER_DATA.\n\n"
+                          "Exit code: 0 all accepted or duplicate; 65 some record was bad, invalid or in conflict; 66 no such input or "
+                          "node directory; 69 no node answered at all; 75 "
+                          "some records have no verdict; 76 protocol or version; 77 key refused.\n\n"
+                          "Example: muster generate --records 100000 | muster submit -";
+static const struct argp_child children[] = {{&ops_options_data, 0, NULL, 0}, {0}};
+static const struct argp argp = {options, parse, "FILE|-", doc, children, NULL, NULL};
+
+/* ---- what the library tells ---- */
+
+static void on_verdict(void *context, const struct muster_verdict *v)
+{
+  struct submit *s = context;
+  if (v->verdict == MUSTER_INVALID && v->reason < REASONS)
+    s->reasons[v->reason]++;
+  if (!s->out)
+    return;
+  fprintf(s->out, "%" PRIu64 "\t%s\t", v->tag, muster_verdict_name(v->verdict));
+  if (v->verdict == MUSTER_INVALID)
+    fprintf(s->out, "-\t%s\t%" PRIu32 "\n", muster_reason_name(v->reason), v->field);
+  else
+    fprintf(s->out, "%" PRIu32 ":%" PRIu64 "\t-\t-\n", v->shard, v->sequence);
+}
+
+static void on_notice(void *context, const char *sentence)
+{
+  struct submit *s = context;
+  if (s->quiet)
+    return;
+  progress_clear(&s->progress);
+  ops_complain(NAME, "%s", sentence);
+}
+
+/* Looks at the progress, and shows it. false: no answer came for the whole of the time-out, or somebody interrupted. */
+static bool submit_moves(struct submit *s)
+{
+  struct muster_counts counts;
+  muster_client_counts(s->client, &counts);
+  uint64_t answered = progress_answered(&counts), heard = answered + counts.busy_answers, now = clock_monotonic_ns();
+  if (heard != s->heard || counts.in_flight == 0) {
+    s->heard = heard;
+    s->moved_ns = now;
+  }
+  uint64_t bytes = source_bytes_total(s->source);
+  if (s->total)
+    progress_show(&s->progress, &counts, answered, s->total);
+  else
+    progress_show(&s->progress, &counts, source_bytes_used(s->source), bytes);
+  return !interrupted && now - s->moved_ns < s->timeout_s * UINT64_C(1000000000);
+}
+
+/* ---- the way of the records ---- */
+
+static int submit_record(struct submit *s, const struct source_record *r)
+{
+  int status;
+  while ((status = muster_client_submit(s->client, r->bytes, r->size, r->number)) == MUSTER_ERR_TIMEOUT)
+    if (!submit_moves(s))
+      return status;
+  if (status == MUSTER_OK && r->number % LOOK_RECORDS == 0 && !submit_moves(s))
+    return MUSTER_ERR_TIMEOUT;
+  return status;
+}
+
+/* All records, then the wait for their verdicts. A fault of the input is told at once and remembered in *input_status. */
+static int submit_all(struct submit *s, int *input_status)
+{
+  int status = MUSTER_OK;
+  for (bool more = true; more && status == MUSTER_OK;) {
+    struct source_record record;
+    struct failure failure = FAILURE_NONE;
+    switch (source_next(s->source, &record, &failure)) {
+    case SOURCE_RECORD: status = submit_record(s, &record); break;
+    case SOURCE_END: more = false; break;
+    case SOURCE_BROKEN: more = false; /* fall through */
+    case SOURCE_BAD:
+      *input_status = failure.status;
+      s->bad += more;
+      if (!more || s->bad <= COMPLAINTS) {
+        progress_clear(&s->progress);
+        ops_complain(NAME, "%s", failure.text);
+      }
+      break;
+    }
+  }
+  while (status == MUSTER_OK && (status = muster_client_flush(s->client, SLICE_MS)) == MUSTER_ERR_TIMEOUT && submit_moves(s))
+    status = MUSTER_OK;
+  return status;
+}
+
+/* ---- the last words ---- */
+
+static void print_summary(const struct submit *s, const struct muster_counts *c, uint64_t start_ns)
+{
+  char t[6][TABLE_NUMBER], left_out[TABLE_NUMBER + 16] = "", unanswered[TABLE_NUMBER + 24] = "";
+  FILE *out = s->verdicts_out ? stderr : stdout;
+  if (s->bad)
+    snprintf(left_out, sizeof left_out, ", %s left out", ops_table_number(t[0], s->bad));
+  if (c->in_flight)
+    snprintf(unanswered, sizeof unanswered, ", %s without a verdict", ops_table_number(t[0], c->in_flight));
+  double seconds = (double)(clock_monotonic_ns() - start_ns) / 1e9;
+  fprintf(out, "submitted %s: %s accepted, %s duplicate, %s conflict, %s invalid%s%s in %.2f s (%s records/s)\n",
+          ops_table_number(t[0], c->submitted), ops_table_number(t[1], c->accepted), ops_table_number(t[2], c->duplicate),
+          ops_table_number(t[3], c->conflict), ops_table_number(t[4], c->invalid), left_out, unanswered, seconds,
+          ops_table_number(t[5], (uint64_t)((double)progress_answered(c) / (seconds > 0 ? seconds : 1e-9))));
+  for (uint32_t reason = 0; reason < REASONS; reason++)
+    if (s->reasons[reason])
+      fprintf(out, "  %s invalid: %s: %s\n", ops_table_number(t[0], s->reasons[reason]), muster_reason_name(reason),
+              muster_reason_sentence(reason));
+}
+
+static int submit_end(struct submit *s, int status, int input_status, uint64_t start_ns)
+{
+  struct muster_counts c;
+  char number[TABLE_NUMBER];
+  muster_client_counts(s->client, &c);
+  progress_clear(&s->progress);
+  print_summary(s, &c, start_ns);
+  if (s->bad > COMPLAINTS)
+    ops_complain(NAME, "%s bad records in all were left out", ops_table_number(number, s->bad));
+  if (status == MUSTER_ERR_TIMEOUT && !interrupted && progress_answered(&c) == 0 && c.connected == 0 && c.reconnects == 0) {
+    ops_complain(NAME,
+                 "no node answered within %" PRIu64 " s at %s; start one with `muster run`, or look at --endpoint; nothing was stored",
+                 s->timeout_s, muster_client_endpoint(s->client));
+    return EX_UNAVAILABLE;
+  }
+  if (status != MUSTER_OK) {
+    ops_complain(NAME, "%s; %s records have no verdict: run the same command again, which does no harm",
+                 interrupted                    ? "interrupted"
+                 : status == MUSTER_ERR_TIMEOUT ? "no answer came for too long"
+                                                : muster_client_error(s->client),
+                 ops_table_number(number, c.in_flight));
+    return interrupted ? EX_TEMPFAIL : muster_status_exit_code(status);
+  }
+  if (input_status == MUSTER_OK && c.submitted == 0 && s->bad == 0) {
+    ops_complain(NAME, "there are no records in the input; nothing was done");
+    return EX_DATAERR;
+  }
+  if (input_status != MUSTER_OK)
+    return input_status == MUSTER_ERR_IO ? EX_IOERR : EX_DATAERR;
+  return c.conflict || c.invalid ? EX_DATAERR : EX_OK;
+}
+
+/* ---- opening ---- */
+
+/* Whether the first word of the text is a public key, which may hold any character but blanks and quotes. */
+static bool key_word(const char *text, char out[KEY_TEXT])
+{
+  text += strspn(text, " \t\"");
+  size_t size = strcspn(text, " \t\r\n\"");
+  if (size >= KEY_TEXT)
+    return false;
+  memcpy(out, text, size);
+  out[size] = '\0';
+  return key_text_valid(out);
+}
+
+/* --server-key is the key itself, or a file: one as `muster key new` writes it, or one with just the key on a line. */
+static int server_key_read(struct submit *s, struct failure *failure)
+{
+  if (!s->server_key || key_text_valid(s->server_key))
+    return MUSTER_OK;
+  FILE *f = fopen(s->server_key, "re");
+  if (!f)
+    return failure_set(failure, MUSTER_ERR_USAGE, "--server-key %s is neither 40 characters of Z85 nor a file that can be read",
+                       s->server_key);
+  char line[256];
+  bool found = false;
+  while (!found && fgets(line, sizeof line, f)) {
+    const char *value = strchr(line, '=');
+    found = key_word(line, s->server_key_text) || (value && strncmp(line, "secret", 6) != 0 && key_word(value + 1, s->server_key_text));
+  }
+  explicit_bzero(line, sizeof line);
+  fclose(f);
+  s->server_key = s->server_key_text;
+  return found ? MUSTER_OK : failure_set(failure, MUSTER_ERR_FORMAT, "no public key is in the file of --server-key");
+}
+
+/* The client; a node that is just starting, or is to be started, is waited for. A directory that is not there at all gets a moment only,
+ * since `muster run &` in front of this command makes it first of all. */
+static int submit_connect(struct submit *s, struct failure *failure)
+{
+  char error[MUSTER_ERROR_BYTES];
+  struct muster_options o = MUSTER_OPTIONS_INIT;
+  o.endpoint = s->endpoint;
+  o.data_directory = s->data;
+  o.server_key = s->server_key;
+  o.key_file = s->key;
+  o.software = "muster submit " MUSTER_VERSION;
+  o.batch_records = (uint32_t)s->batch;
+  o.window_batches = (uint32_t)s->window;
+  o.on_verdict = on_verdict;
+  o.on_notice = on_notice;
+  o.context = s;
+  uint64_t start_ns = clock_monotonic_ns(), waited_ns = 0;
+  int status;
+  for (bool told = false; (status = muster_client_create(&s->client, &o, error)) != MUSTER_OK;) {
+    waited_ns = clock_monotonic_ns() - start_ns;
+    uint64_t limit_ms = status == MUSTER_ERR_UNAVAILABLE ? s->timeout_s * 1000 : status == MUSTER_ERR_NOT_FOUND ? APPEAR_MS : 0;
+    if (waited_ns >= limit_ms * UINT64_C(1000000))
+      return failure_set(failure, status, "%s; nothing was sent", error);
+    if (status == MUSTER_ERR_UNAVAILABLE && !told)
+      on_notice(s, "no node is ready on the data directory; waiting for it");
+    told = told || status == MUSTER_ERR_UNAVAILABLE;
+    usleep(LOOK_MS * 1000);
+  }
+  muster_client_set_timeout(s->client, SLICE_MS);
+  return MUSTER_OK;
+}
+
+static int submit_open(struct submit *s, struct failure *failure)
+{
+  int status = server_key_read(s, failure);
+  if (status == MUSTER_OK)
+    status = source_open(&s->source, s->path, s->ndjson, failure);
+  if (status == MUSTER_OK && !s->format_given && source_looks_like_json(s->source))
+    status = failure_set(failure, MUSTER_ERR_FORMAT, "%s: this looks like JSON: say --format ndjson; nothing was sent", s->path);
+  if (status != MUSTER_OK)
+    return status;
+  s->verdicts_out = s->verdicts && strcmp(s->verdicts, "-") == 0;
+  if (s->verdicts && !(s->out = s->verdicts_out ? stdout : fopen(s->verdicts, "we")))
+    return failure_set_errno(failure, MUSTER_ERR_CREATE, errno, "cannot write %s", s->verdicts);
+  if (s->out)
+    fputs("record\tverdict\taddress\treason\tfield\n", s->out);
+  return submit_connect(s, failure);
+}
+
+int client_submit_main(int argc, char **argv)
+{
+  struct submit s = {.batch = 1000, .window = 16, .timeout_s = 30};
+  struct failure failure = FAILURE_NONE;
+  ops_options_parse(&argp, argc, argv, &s);
+  progress_init(&s.progress, s.quiet);
+  int code;
+  if (submit_open(&s, &failure) != MUSTER_OK) {
+    code = ops_fail(NAME, &failure);
+  } else {
+    struct sigaction stop = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGTERM, &stop, NULL);
+    int input_status = MUSTER_OK;
+    uint64_t start_ns = s.moved_ns = clock_monotonic_ns();
+    int status = submit_all(&s, &input_status);
+    code = submit_end(&s, status, input_status, start_ns);
+  }
+  if (s.out && !s.verdicts_out && (ferror(s.out) | fclose(s.out))) {
+    ops_complain(NAME, "%s could not be written whole; the records were submitted all the same", s.verdicts);
+    code = code == EX_OK ? EX_IOERR : code;
+  }
+  muster_client_destroy(s.client);
+  source_close(s.source);
+  return ops_output_finish(NAME, code);
+}

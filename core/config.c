@@ -1,0 +1,386 @@
+#include "core/config.h"
+
+#include <errno.h>
+#include <ini.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/limits.h"
+#include "core/log.h"
+
+#define LIMIT_TIB (LIMIT_GIB * 1024)
+#define CONFIG_TEXT_BYTES 160 /* of a value: it must fit the line that libinih reads, with its key */
+
+enum config_type { CONFIG_NUMBER, CONFIG_SIZE, CONFIG_LISTEN, CONFIG_LEVEL };
+
+struct config_key {
+  const char *section, *name;
+  enum config_type type;
+  size_t offset, width; /* of the member in struct config, bytes */
+  uint64_t min, max, preset;
+  const char *preset_text;
+  const char *unit; /* of a number; may stand after it */
+  const char *sentence;
+};
+
+#define MEMBER(member) offsetof(struct config, member), sizeof(((struct config *)0)->member)
+#define NUMBER(section, member, min, max, preset, unit, sentence)                                                                          \
+  {                                                                                                                                        \
+    section, #member, CONFIG_NUMBER, MEMBER(member), min, max, preset, NULL, unit, sentence                                                \
+  }
+#define SIZE(section, member, min, max, preset, sentence)                                                                                  \
+  {                                                                                                                                        \
+    section, #member, CONFIG_SIZE, MEMBER(member), min, max, preset, NULL, "bytes", sentence                                               \
+  }
+#define TEXT(section, member, type, preset, sentence)                                                                                      \
+  {                                                                                                                                        \
+    section, #member, type, MEMBER(member), 0, 0, 0, preset, "", sentence                                                                  \
+  }
+
+static const struct config_key config_keys[] = {
+    NUMBER("node", workers, 0, LIMIT_SHARDS, 0, "",
+           "Shards, one worker process each, fixed when the store is created; 0: what the store has, or two"),
+    NUMBER("node", ingests, 1, LIMIT_INGESTS, 1, "", "Ingest processes"),
+    TEXT("node", listen, CONFIG_LISTEN, "tcp://127.0.0.1:7411",
+         "Where the first ingest listens, the next has the next port; none: ipc only; port 0: any"),
+    TEXT("node", log_level, CONFIG_LEVEL, "info", "Lines below this level are not written: debug, info, warn, error"),
+    SIZE("ingest", budget_bytes, LIMIT_WIRE_BYTES, 1024 * LIMIT_GIB, 256 * LIMIT_MIB,
+         "Batches held in memory by one ingest; past it submitters are told BUSY"),
+    NUMBER("ingest", credit, 1, 1024, 16, "batches", "Batches in flight per submitter"),
+    NUMBER("ingest", dispatch, 1, LIMIT_BATCHES_IN_FLIGHT, 12, "batches", "Batches at the workers at once; the rest wait in fair turns"),
+    NUMBER("ingest", peers, 1, 65535, 1024, "peers", "Connections to one ingest"),
+    NUMBER("ingest", handshake_ms, 100, 60000, 5000, "ms", "A connection that has not proved its key by then is closed"),
+    NUMBER("ingest", shard_timeout_ms, 100, 600000, 8000, "ms", "A record whose shard stays silent for so long is handed back as RETRY"),
+    NUMBER("ingest", answer_timeout_ms, 100, 3600000, 15000, "ms", "A submitter without an answer sends again after so long"),
+    SIZE("store", map_bytes, 16 * LIMIT_MIB, 16 * LIMIT_TIB, LIMIT_TIB, "Largest size of one shard's data file; address space, not disk"),
+    SIZE("store", disk_reserve_bytes, 0, 16 * LIMIT_TIB, 256 * LIMIT_MIB, "With less disk free than this a shard says BUSY"),
+    NUMBER("store", quarantine_records, 0, 100000000, 10000, "records", "Refused records kept, per submitter and shard"),
+    SIZE("store", quarantine_bytes, 0, LIMIT_TIB, 16 * LIMIT_MIB, "Bytes of refused records kept, per submitter and shard"),
+    NUMBER("rules", future_skew_s, 0, 31536000, 300, "s", "An encounter may lie so far ahead of the node's clock"),
+    NUMBER("rules", earliest_year, 1970, 2100, 2000, "", "An encounter may not lie before this year, UTC"),
+};
+#define CONFIG_KEYS (sizeof config_keys / sizeof config_keys[0])
+
+static void *config_at(struct config *c, const struct config_key *key) { return (char *)c + key->offset; }
+
+static void config_store_number(struct config *c, const struct config_key *key, uint64_t value)
+{
+  if (key->width == sizeof(uint32_t))
+    *(uint32_t *)config_at(c, key) = (uint32_t)value;
+  else
+    *(uint64_t *)config_at(c, key) = value;
+}
+
+static uint64_t config_load_number(const struct config *c, const struct config_key *key)
+{
+  const void *at = (const char *)c + key->offset;
+  return key->width == sizeof(uint32_t) ? *(const uint32_t *)at : *(const uint64_t *)at;
+}
+
+void config_defaults(struct config *c)
+{
+  memset(c, 0, sizeof *c);
+  for (const struct config_key *key = config_keys; key < config_keys + CONFIG_KEYS; key++) {
+    if (key->preset_text != NULL)
+      memcpy(config_at(c, key), key->preset_text, strlen(key->preset_text) + 1);
+    else
+      config_store_number(c, key, key->preset);
+  }
+}
+
+/* ---- one value ---- */
+
+static const struct {
+  const char *word;
+  uint64_t factor;
+} config_sizes[] = {{"TiB", LIMIT_TIB}, {"GiB", LIMIT_GIB}, {"MiB", LIMIT_MIB}, {"KiB", LIMIT_KIB}};
+
+/* A size as people write it, exact: "256 MiB", "1500". */
+static const char *config_show_size(char out[32], uint64_t bytes)
+{
+  for (size_t i = 0; i < sizeof config_sizes / sizeof config_sizes[0]; i++) {
+    if (bytes >= config_sizes[i].factor && bytes % config_sizes[i].factor == 0) {
+      snprintf(out, 32, "%" PRIu64 " %s", bytes / config_sizes[i].factor, config_sizes[i].word);
+      return out;
+    }
+  }
+  snprintf(out, 32, "%" PRIu64, bytes);
+  return out;
+}
+
+static const char *config_show_number(char out[32], const struct config_key *key, uint64_t value)
+{
+  if (key->type == CONFIG_SIZE)
+    return config_show_size(out, value);
+  snprintf(out, 32, "%" PRIu64, value);
+  return out;
+}
+
+/* The factor of the word after a number, 0 where it is none that this key knows. */
+static uint64_t config_factor(const struct config_key *key, const char *word)
+{
+  if (word[0] == '\0' || (key->unit[0] != '\0' && strcmp(word, key->unit) == 0))
+    return 1;
+  for (size_t i = 0; key->type == CONFIG_SIZE && i < sizeof config_sizes / sizeof config_sizes[0]; i++) {
+    if (strcmp(word, config_sizes[i].word) == 0)
+      return config_sizes[i].factor;
+  }
+  return 0;
+}
+
+static int config_set_number(struct config *c, const struct config_key *key, const char *text, const char *where, struct failure *failure)
+{
+  char shown[64], low[32], high[32];
+  log_quote(shown, sizeof shown, text);
+  const size_t digits = strspn(text, "0123456789");
+  if (digits == 0)
+    return failure_set(failure, MUSTER_ERR_CONFIG, "%s: %s for %s is not a whole number", where, shown, key->name);
+  const char *word = text + digits;
+  word += strspn(word, " ");
+  const uint64_t factor = config_factor(key, word);
+  if (factor == 0)
+    return failure_set(failure, MUSTER_ERR_CONFIG, "%s: %s for %s has a unit that is none here; allowed: %s", where, shown, key->name,
+                       key->type == CONFIG_SIZE ? "bytes, KiB, MiB, GiB, TiB"
+                       : key->unit[0] != '\0'   ? key->unit
+                                                : "no unit");
+  const uint64_t value = strtoull(text, NULL, 10); /* the largest there is where it does not fit, and no bound goes so far */
+  if (value > UINT64_MAX / factor || value * factor < key->min || value * factor > key->max) {
+    const char *unit = key->type == CONFIG_SIZE ? "" : key->unit;
+    return failure_set(failure, MUSTER_ERR_CONFIG, "%s: %s for %s is out of bounds; allowed: %s to %s%s%s", where, shown, key->name,
+                       config_show_number(low, key, key->min), config_show_number(high, key, key->max), unit[0] == '\0' ? "" : " ", unit);
+  }
+  config_store_number(c, key, value * factor);
+  return MUSTER_OK;
+}
+
+/* "tcp://HOST:PORT" or "none". ZeroMQ has the last word on HOST when it binds. */
+static bool config_listen_valid(const char *text)
+{
+  if (strcmp(text, "none") == 0)
+    return true;
+  static const char scheme[] = "tcp://";
+  if (strncmp(text, scheme, sizeof scheme - 1) != 0 || strlen(text) > CONFIG_TEXT_BYTES)
+    return false;
+  const char *host = text + sizeof scheme - 1, *colon = strrchr(host, ':');
+  for (const char *at = host; *at != '\0'; at++) {
+    if (*at <= ' ' || *at > '~' || *at == ';')
+      return false;
+  }
+  if (colon == NULL || colon == host)
+    return false;
+  const size_t digits = strspn(colon + 1, "0123456789");
+  return digits > 0 && digits <= 5 && colon[1 + digits] == '\0' && strtoul(colon + 1, NULL, 10) <= 65535;
+}
+
+static int config_set_text(struct config *c, const struct config_key *key, const char *text, const char *where, struct failure *failure)
+{
+  char shown[96];
+  log_quote(shown, sizeof shown, text);
+  if (key->type == CONFIG_LEVEL && log_level_parse(text) < 0)
+    return failure_set(failure, MUSTER_ERR_CONFIG, "%s: %s for %s is no level; allowed: debug, info, warn, error", where, shown, key->name);
+  if (key->type == CONFIG_LISTEN && !config_listen_valid(text))
+    return failure_set(failure, MUSTER_ERR_CONFIG,
+                       "%s: %s for %s is no endpoint; allowed: tcp://ADDRESS:PORT (at most %d characters), or none", where, shown,
+                       key->name, CONFIG_TEXT_BYTES);
+  memcpy(config_at(c, key), text, strlen(text) + 1);
+  return MUSTER_OK;
+}
+
+static int config_set_key(struct config *c, const struct config_key *key, const char *text, const char *where, struct failure *failure)
+{
+  return key->preset_text != NULL ? config_set_text(c, key, text, where, failure) : config_set_number(c, key, text, where, failure);
+}
+
+/* ---- finding a key ---- */
+
+static bool config_section_known(const char *section)
+{
+  for (size_t i = 0; i < CONFIG_KEYS; i++) {
+    if (strcmp(config_keys[i].section, section) == 0)
+      return true;
+  }
+  return false;
+}
+
+/* All sections, or the keys of one, with commas between. */
+static const char *config_list(char out[256], const char *section)
+{
+  size_t used = 0;
+  out[0] = '\0';
+  for (size_t i = 0; i < CONFIG_KEYS && used < 256; i++) {
+    const struct config_key *key = &config_keys[i];
+    if (section != NULL && strcmp(key->section, section) != 0)
+      continue;
+    if (section == NULL && i > 0 && strcmp(key->section, config_keys[i - 1].section) == 0)
+      continue;
+    used += (size_t)snprintf(out + used, 256 - used, "%s%s", used > 0 ? ", " : "", section == NULL ? key->section : key->name);
+  }
+  return out;
+}
+
+static int config_refuse_section(const char *section, const char *where, struct failure *failure)
+{
+  char shown[64], known[256];
+  return failure_set(failure, MUSTER_ERR_CONFIG, "%s: unknown section %s; known: %s", where, log_quote(shown, sizeof shown, section),
+                     config_list(known, NULL));
+}
+
+static const struct config_key *config_find(const char *section, const char *name, const char *where, struct failure *failure)
+{
+  for (const struct config_key *key = config_keys; key < config_keys + CONFIG_KEYS; key++) {
+    if (strcmp(key->section, section) == 0 && strcmp(key->name, name) == 0)
+      return key;
+  }
+  char shown[64], known[256];
+  if (!config_section_known(section))
+    config_refuse_section(section, where, failure);
+  else
+    failure_set(failure, MUSTER_ERR_CONFIG, "%s: unknown key %s in [%s]; known: %s", where, log_quote(shown, sizeof shown, name), section,
+                config_list(known, section));
+  return NULL;
+}
+
+int config_set(struct config *c, const char *key, const char *value, const char *where, struct failure *failure)
+{
+  char section[32];
+  const char *dot = strchr(key, '.');
+  if (dot == NULL || (size_t)(dot - key) >= sizeof section)
+    return failure_set(failure, MUSTER_ERR_CONFIG, "%s: a setting is named section.key, as in node.workers", where);
+  memcpy(section, key, (size_t)(dot - key));
+  section[dot - key] = '\0';
+  const struct config_key *found = config_find(section, dot + 1, where, failure);
+  return found == NULL ? MUSTER_ERR_CONFIG : config_set_key(c, found, value, where, failure);
+}
+
+/* ---- reading a file ---- */
+
+struct config_reading {
+  FILE *file;
+  const char *path;
+  unsigned line; /* of the line that libinih holds now, from 1 */
+  bool seen[CONFIG_KEYS];
+  struct config settings;
+  struct failure failure;
+};
+
+static const char *config_where(char out[320], const struct config_reading *r)
+{
+  const size_t size = strlen(r->path);
+  const bool cut = size > 280;
+  snprintf(out, 320, "%s%s:%u", cut ? "..." : "", cut ? r->path + size - 280 : r->path, r->line);
+  return out;
+}
+
+/* libinih is not told of a section until it has a key, so an unknown empty one is found here; one that is not closed, or
+ * followed by a key, too, since libinih would go on to the next line. */
+static void config_check_section(struct config_reading *r, const char *line)
+{
+  char section[64], where[320];
+  const size_t size = strcspn(line + 1, "]");
+  config_where(where, r);
+  const char *after = line + 1 + size + (line[1 + size] == ']');
+  after += strspn(after, " \t\r\n");
+  if (line[1 + size] != ']' || (*after != '\0' && *after != ';')) {
+    failure_set(&r->failure, MUSTER_ERR_CONFIG, "%s: neither [section] nor key = value", where);
+    return;
+  }
+  snprintf(section, sizeof section, "%.*s", (int)size, line + 1);
+  if (!config_section_known(section))
+    config_refuse_section(section, where, &r->failure);
+}
+
+/* fgets for libinih, which neither counts lines for the handler nor says where it cut one. Comments are left out, whatever their length;
+ * leading blanks, too, since libinih would take an indented line for the continuation of the last value; a byte order mark counts as
+ * blank. NULL ends the reading. */
+static char *config_read_line(char *out, int size, void *context)
+{
+  struct config_reading *r = context;
+  char *line = NULL, where[320];
+  size_t room = 0;
+  if (r->failure.status != MUSTER_OK)
+    return NULL;
+  const ssize_t length = getline(&line, &room, r->file);
+  if (length < 0) {
+    const int error = errno;
+    free(line);
+    if (ferror(r->file))
+      failure_set_errno(&r->failure, MUSTER_ERR_CONFIG, error, "%s cannot be read", r->path);
+    return NULL;
+  }
+  r->line++;
+  const char *start = line + strspn(line, " \t\xef\xbb\xbf");
+  if (strlen(line) != (size_t)length)
+    failure_set(&r->failure, MUSTER_ERR_CONFIG, "%s: the line holds a zero byte; settings are text", config_where(where, r));
+  else if (start[0] == '#' || start[0] == ';')
+    start = "\n";
+  else if (strlen(start) >= (size_t)size)
+    failure_set(&r->failure, MUSTER_ERR_CONFIG, "%s: the line is longer than %d bytes", config_where(where, r), size - 1);
+  else if (start[0] == '[')
+    config_check_section(r, start);
+  if (r->failure.status == MUSTER_OK)
+    memcpy(out, start, strlen(start) + 1);
+  free(line);
+  return r->failure.status == MUSTER_OK ? out : NULL;
+}
+
+static int config_take(void *context, const char *section, const char *name, const char *value)
+{
+  struct config_reading *r = context;
+  char where[320];
+  config_where(where, r);
+  const struct config_key *key = config_find(section, name, where, &r->failure);
+  if (key == NULL)
+    return 0;
+  if (r->seen[key - config_keys]) {
+    failure_set(&r->failure, MUSTER_ERR_CONFIG, "%s: %s in [%s] is set a second time", where, name, section);
+    return 0;
+  }
+  r->seen[key - config_keys] = true;
+  return config_set_key(&r->settings, key, value, where, &r->failure) == MUSTER_OK;
+}
+
+int config_read(struct config *c, const char *path, struct failure *failure)
+{
+  struct config_reading r = {.path = path, .settings = *c, .failure = FAILURE_NONE};
+  r.file = fopen(path, "re");
+  if (r.file == NULL)
+    return failure_set_errno(failure, MUSTER_ERR_CONFIG, errno, "cannot open the settings %s", path);
+  const int bad_line = ini_parse_stream(config_read_line, &r, config_take, &r);
+  fclose(r.file);
+  if (bad_line != 0 && r.failure.status == MUSTER_OK) {
+    char where[320];
+    if (bad_line > 0)
+      r.line = (unsigned)bad_line;
+    failure_set(&r.failure, MUSTER_ERR_CONFIG, "%s: neither [section] nor key = value", config_where(where, &r));
+  }
+  if (r.failure.status != MUSTER_OK)
+    return failure_set(failure, r.failure.status, "%s", r.failure.text);
+  *c = r.settings;
+  return MUSTER_OK;
+}
+
+/* ---- writing ---- */
+
+int config_write(const struct config *c, FILE *out)
+{
+  const char *section = "";
+  for (const struct config_key *key = config_keys; key < config_keys + CONFIG_KEYS; key++) {
+    char low[32], high[32], value[32];
+    if (strcmp(section, key->section) != 0)
+      fprintf(out, "%s[%s]\n", section[0] == '\0' ? "" : "\n", key->section);
+    section = key->section;
+    if (key->preset_text != NULL) {
+      fprintf(out, "# %s. Default %s.\n%s = %s\n", key->sentence, key->preset_text, key->name, (const char *)c + key->offset);
+      continue;
+    }
+    const char *unit = key->type == CONFIG_SIZE ? "" : key->unit;
+    fprintf(out, "# %s. %s to %s%s%s", key->sentence, config_show_number(low, key, key->min), config_show_number(high, key, key->max),
+            unit[0] == '\0' ? "" : " ", unit);
+    fprintf(out, ", default %s.\n", config_show_number(value, key, key->preset));
+    fprintf(out, "%s = %s\n", key->name, config_show_number(value, key, config_load_number(c, key)));
+  }
+  return ferror(out) || fflush(out) != 0 ? MUSTER_ERR_IO : MUSTER_OK;
+}

@@ -1,0 +1,47 @@
+/*
+ * The settings of a node: one table (core/config.c) with section, key, type, unit, bounds, default and a sentence, read
+ * from INI (libinih). An unknown key, a bad unit or a value out of bounds is an error that names file, line and what is
+ * allowed. The supervisor writes the effective settings to the run folder, and its children read them there, so that all
+ * processes of a node agree.
+ */
+#ifndef MUSTER_CORE_CONFIG_H
+#define MUSTER_CORE_CONFIG_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/failure.h"
+
+struct config {
+  /* [node] */
+  uint32_t workers; /* shards; 0: two, or what the store was created with */
+  uint32_t ingests; /* ingest processes */
+  char listen[256]; /* "tcp://127.0.0.1:7411" of ingest 0, the next has the next port; "none": no tcp; port 0: any free port */
+  char log_level[8];
+  /* [ingest] */
+  uint64_t budget_bytes; /* bytes of batches held in memory, per ingest */
+  uint32_t credit;       /* batches in flight per submitter */
+  uint32_t dispatch;     /* batches that may be at the workers at once; the rest wait in fair turns */
+  uint32_t peers;        /* connections per ingest */
+  uint32_t handshake_ms;
+  uint32_t shard_timeout_ms;  /* a record whose shard stays silent for so long is handed back as RETRY */
+  uint32_t answer_timeout_ms; /* told to clients in the welcome: resend after */
+  /* [store] */
+  uint64_t map_bytes;          /* per shard, fixed, sparse */
+  uint64_t disk_reserve_bytes; /* watermark of free disk below which a shard says BUSY */
+  uint64_t quarantine_records; /* per submitter and shard */
+  uint64_t quarantine_bytes;   /* per submitter and shard */
+  /* [rules] */
+  uint32_t future_skew_s; /* an encounter may lie so far ahead of the node's clock */
+  uint32_t earliest_year; /* and not before 1 January of this year, UTC */
+};
+
+void config_defaults(struct config *c);
+/* Reads an INI file over what is in *c. MUSTER_ERR_CONFIG with file and line. */
+int config_read(struct config *c, const char *path, struct failure *failure);
+/* Sets one "section.key" from text, as a command-line option does; where: for the message, as "--workers". */
+int config_set(struct config *c, const char *key, const char *value, const char *where, struct failure *failure);
+/* Writes all settings as INI with their sentences as comments; reading it back gives the same struct. */
+int config_write(const struct config *c, FILE *out);
+
+#endif

@@ -1,0 +1,55 @@
+/*
+ * The data directory of a node: who may use it, and where everything in it lives. Mode 0700, owned by the user that runs the node.
+ *   muster.lock          flock of the supervisor, holds its pid
+ *   node.id              the node's id as UUID text, one line; made at the first start, also in each shard's meta
+ *   store/shard-N/       one LMDB environment a shard, with its own owner lock
+ *   keys/node.key        CURVE key pair of the node, 0600;  keys/allow: the allow-list
+ *   run/node.conf        effective settings of the running node
+ *   run/endpoints        one endpoint a line, ipc first; written when ready, removed at stop
+ *   run/endpoint-J       the same of ingest J alone, written by it
+ *   run/counters/ROLE    counter pages
+ *   run/submit[-J].sock  sockets; where a path would pass 107 bytes they live in the runtime directory named in run/sockets
+ * Any process; the struct holds paths only and no descriptors but the lock's (in the supervisor).
+ */
+#ifndef MUSTER_CORE_DATADIR_H
+#define MUSTER_CORE_DATADIR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/failure.h"
+#include "core/limits.h"
+
+struct datadir {
+  char root[LIMIT_PATH_BYTES];    /* absolute */
+  char sockets[LIMIT_PATH_BYTES]; /* directory of the sockets, 0700 */
+  int lock_fd;                    /* -1 unless datadir_lock was called */
+};
+
+/* Which directory: option (may be NULL), else MUSTER_DATA, else MUSTER_ERR_USAGE with a sentence saying both ways. Not opened. */
+int datadir_name(char out[LIMIT_PATH_BYTES], const char *option, struct failure *failure);
+
+/* Opens an existing directory for reading. MUSTER_ERR_NOT_FOUND, also for one with files none of which is a node's, whatever its
+ * mode; owner and mode are checked: MUSTER_ERR_DENIED. An empty one is opened. */
+int datadir_open(struct datadir *d, const char *path, struct failure *failure);
+/* Creates what is missing (0700, parents not), checks owner, mode, that it is writable, and chooses the sockets' directory.
+ * MUSTER_ERR_CREATE for a directory with files none of which is a node's. */
+int datadir_create(struct datadir *d, const char *path, struct failure *failure);
+/* Removes the sockets and, where they are in a runtime directory, that and its note. For the supervisor, once nothing serves any more. */
+void datadir_remove_sockets(const struct datadir *d);
+/* Takes the node's lock, without waiting. MUSTER_ERR_LOCKED names the pid of the holder. Kept until datadir_close. */
+int datadir_lock(struct datadir *d, struct failure *failure);
+/* pid of the running node, or 0. */
+uint32_t datadir_node_pid(const struct datadir *d);
+void datadir_close(struct datadir *d);
+
+/* Paths; out has LIMIT_PATH_BYTES. They cannot fail: datadir_open refused roots too long to hold them. */
+void datadir_path(const struct datadir *d, char *out, const char *relative);       /* "run/endpoints" */
+void datadir_shard_path(const struct datadir *d, char *out, uint32_t shard);       /* ".../store/shard-0" */
+void datadir_submit_endpoint(const struct datadir *d, char *out, uint32_t ingest); /* "ipc://.../submit.sock" or submit-1.sock */
+void datadir_worker_endpoint(const struct datadir *d, char *out, uint32_t shard);  /* "ipc://.../worker-0.sock" */
+
+/* How many shard directories exist under store/; *gap is set to the number of the first missing one below the highest, or -1. */
+int datadir_count_shards(const struct datadir *d, uint32_t *count, int *gap, struct failure *failure);
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * The front: the two ROUTER links that submitters connect to. ipc is for the same user on the same machine, whom the
+ * modes of directory and socket file let in (submitter "local"); tcp is CURVE always, and each of its messages is asked
+ * about once more at the allow-list. What may speak goes on to the gate. The struct owns the links and the handler of
+ * handshakes. Process: ingest, one struct.
+ */
+#ifndef MUSTER_INGEST_FRONT_H
+#define MUSTER_INGEST_FRONT_H
+
+#include <uv.h>
+
+#include "core/config.h"
+#include "core/counters.h"
+#include "core/datadir.h"
+#include "core/log.h"
+#include "ingest/auth.h"
+#include "ingest/gate.h"
+
+#define INGEST_ENDPOINT_BYTES 512
+
+struct ingest_front {
+  struct ingest_gate *gate;
+  struct link *link[2]; /* by enum ingest_origin; NULL: not served */
+  struct ingest_auth *auth;
+  struct counters *counters; /* may be NULL */
+  struct log_gate gate_routing_id;
+  char endpoint[2][INGEST_ENDPOINT_BYTES]; /* as bound; "" where not served */
+};
+
+/* Binds what config says for this ingest; where anything of it fails, nothing is left bound. MUSTER_ERR_CREATE, _CONFIG, _DENIED,
+ * _FORMAT with failure. */
+int ingest_front_open(struct ingest_front *f, uv_loop_t *loop, struct ingest_gate *gate, const struct datadir *data,
+                      const struct config *config, uint32_t index, struct counters *counters, struct failure *failure);
+/* Answers that were handed to ZeroMQ may still go out for linger_ms (see link_context_finish). The loop must run on for the handles. */
+void ingest_front_close(struct ingest_front *f, uint32_t linger_ms);
+
+/* The send_answer of ingest_flow_seam. */
+int ingest_front_send(struct ingest_front *f, enum ingest_origin origin, struct link_message *message);
+
+/* The endpoint of ingest number index: the same address, the port counted up unless it is 0. MUSTER_ERR_CONFIG where there is no port or
+ * it passes 65,535. */
+int ingest_front_listen(char out[INGEST_ENDPOINT_BYTES], const char *listen, uint32_t index, struct failure *failure);
+
+#endif

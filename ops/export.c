@@ -1,0 +1,170 @@
+/* `muster export`: all records in order, shard by shard, from a cursor on; beside a running node it reads in short slices and stops at what was there when it began. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "ops/commands.h"
+#include "ops/cursor.h"
+#include "ops/options.h"
+#include "ops/shards.h"
+#include "proto/json.h"
+#include "proto/scan.h"
+#include "proto/text.h"
+#include "proto/varint.h"
+
+struct export_options {
+  const char *data, *from;
+  uint64_t limit;
+  bool wire;
+};
+
+static const struct argp_option options[] = {
+    {"from", 'F', "CURSOR", 0, "go on at SHARD:SEQ, as a former export has printed it", 0},
+    {"format", 'f', "FORMAT", 0,
+     "ndjson (default): one object a line; pb: a delimited protobuf stream; both are what `muster submit' reads", 0},
+    {"limit", 'n', "N", 0, "stop after so many records", 0},
+    {0}};
+
+static const char doc[] = "Writes all records in order, shard by shard, to standard output."
+                          "\v"
+                          "Ends with `next cursor: SHARD:SEQ' on standard error; --from goes on there. An export that reached the end also "
+                          "prints a cursor for every shard, "
+                          "with which a later export writes only what has come since.\n"
+                          "\n"
+                          "Example: muster export --format pb | muster submit --data /var/lib/other -";
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+  struct export_options *o = state->input;
+  switch (key) {
+  case ARGP_KEY_INIT: state->child_inputs[0] = &o->data; return 0;
+  case 'F': o->from = argument; return 0;
+  case 'f':
+    o->wire = strcmp(argument, "pb") == 0;
+    if (!o->wire && strcmp(argument, "ndjson") != 0)
+      argp_error(state, "--format is ndjson or pb");
+    return 0;
+  case 'n':
+    if (!ops_options_number(argument, 1, UINT64_MAX, &o->limit))
+      argp_error(state, "--limit is a number of records, from 1");
+    return 0;
+  case ARGP_KEY_ARG: argp_error(state, "\"%s\" is not an option; a cursor is given by --from", argument); return 0;
+  default: return ARGP_ERR_UNKNOWN;
+  }
+}
+
+static const struct argp_child children[] = {{.argp = &ops_options_data}, {0}};
+static const struct argp argp = {.options = options, .parser = parse, .doc = doc, .children = children};
+
+struct writing {
+  bool wire;
+  uint64_t next; /* sequence behind the last record written */
+  struct failure *failure;
+};
+
+static void write_wire(const struct store_record *record)
+{
+  uint8_t prefix[VARINT_BYTES_MAX];
+  fwrite(prefix, 1, (size_t)(varint_write(prefix, record->size) - prefix), stdout);
+  fwrite(record->bytes, 1, record->size, stdout);
+}
+
+static int write_line(const struct store_record *record, struct failure *failure)
+{
+  struct encounter_view view;
+  struct scan_fault fault;
+  if (!scan_encounter(&view, record->bytes, record->size, &fault))
+    return failure_set(failure, MUSTER_ERR_CORRUPT, "the stored bytes of %u:%" PRIu64 " are no record; what came before it is written",
+                       record->shard, record->sequence);
+  json_t *object = json_from_encounter(&view);
+  char *line = object ? json_dumps(object, JSON_COMPACT) : NULL;
+  json_decref(object);
+  if (!line)
+    return failure_set(failure, MUSTER_ERR_MEMORY, "not enough memory");
+  puts(line);
+  free(line);
+  return MUSTER_OK;
+}
+
+/* 1: the output is closed or full, stop. */
+static int write_record(void *context, const struct store_record *record)
+{
+  struct writing *w = context;
+  int status = MUSTER_OK;
+  if (w->wire)
+    write_wire(record);
+  else
+    status = write_line(record, w->failure);
+  if (status == MUSTER_OK)
+    w->next = record->sequence + 1;
+  return status != MUSTER_OK ? status : ops_output_broken();
+}
+
+/* Writes up to the limit; cursor stands behind what was written, *shard where it stopped. */
+static int write_all(const struct export_options *o, struct ops_shards *s, struct ops_cursor *cursor, uint32_t *shard,
+                     struct failure *failure)
+{
+  uint64_t left = o->limit ? o->limit : UINT64_MAX;
+  for (*shard = 0; *shard < s->count; ++*shard) {
+    uint64_t *next = &cursor->next[*shard], records = s->facts[*shard].records;
+    if (*next > records)
+      continue;
+    if (left == 0)
+      return MUSTER_OK;
+    uint64_t most = records - *next + 1 < left ? records - *next + 1 : left;
+    struct writing w = {.wire = o->wire, .next = *next, .failure = failure};
+    int status = store_reader_scan(s->reader[*shard], *next, most, write_record, &w, failure);
+    left -= w.next - *next;
+    *next = w.next;
+    if (status < 0)
+      return failure_set(failure, status, "%s", muster_status_text(status));
+    if (status > 0 || *next <= records)
+      return MUSTER_OK;
+  }
+  return MUSTER_OK;
+}
+
+static void print_cursors(const struct ops_shards *s, const struct ops_cursor *cursor, uint32_t shard)
+{
+  bool complete = shard == s->count;
+  uint32_t last = complete ? s->count - 1 : shard;
+  uint64_t next = cursor->next[last] == UINT64_MAX ? s->facts[last].records + 1 : cursor->next[last];
+  fprintf(stderr, "next cursor: %u:%" PRIu64 "\n", last, next);
+  if (!complete || s->count == 1)
+    return;
+  fputs("complete; for what comes later: --from ", stderr);
+  for (uint32_t i = 0; i < s->count; i++)
+    fprintf(stderr, "%s%u:%" PRIu64, i ? "," : "", i, cursor->next[i] == UINT64_MAX ? s->facts[i].records + 1 : cursor->next[i]);
+  fputc('\n', stderr);
+}
+
+int ops_export_main(int argc, char **argv)
+{
+  struct export_options o = {0};
+  struct failure failure = FAILURE_NONE;
+  struct ops_shards shards;
+  struct ops_cursor cursor;
+  uint32_t shard = 0;
+  ops_options_parse(&argp, argc, argv, &o);
+  if (ops_shards_open(&shards, o.data, &failure) != MUSTER_OK)
+    return ops_fail("export", &failure);
+  int code, parsed = ops_cursor_parse(&cursor, o.from, shards.count, &failure);
+  for (uint32_t i = 0; i < shards.count && parsed == MUSTER_OK; i++)
+    parsed = ops_cursor_check(&cursor, i, shards.facts[i].records, &failure);
+  if (parsed != MUSTER_OK) {
+    code = ops_fail("export", &failure);
+  } else {
+    static char buffer[1 << 18];
+    setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
+    int status = write_all(&o, &shards, &cursor, &shard, &failure);
+    code = ops_output_finish("export", EX_OK);
+    if (status != MUSTER_OK)
+      code = ops_fail("export", &failure);
+    if (!ops_output_broken()) /* how much of it a reader that went away has seen is not known */
+      print_cursors(&shards, &cursor, shard);
+  }
+  ops_shards_close(&shards);
+  return code;
+}

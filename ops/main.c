@@ -1,0 +1,57 @@
+/* `muster COMMAND ...`: finds the command in the table and becomes it. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "ops/menu.h"
+#include "ops/options.h"
+
+static int refuse(const char *word)
+{
+  const char *near[3];
+  size_t count = ops_menu_nearest(word, near, 3);
+  fprintf(stderr, "muster: there is no command \"%.40s\"", word);
+  for (size_t i = 0; i < count; i++)
+    fprintf(stderr, "%s%s", i == 0 ? "; did you mean " : i + 1 == count ? " or " : ", ", near[i]);
+  fprintf(stderr, "%s\nTry `muster --help' for all commands.\n", count ? "?" : "");
+  return EX_USAGE;
+}
+
+/* Commands are called with "muster NAME" as their own name, so that every message and usage line says what was typed. */
+static int become(const struct ops_menu_command *command, int argc, char **argv)
+{
+  char name[64];
+  snprintf(name, sizeof name, "muster %s", command->name);
+  argv[0] = name;
+  return command->run(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+  signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of one write, answered where it happens */
+  if (argc < 2) {
+    ops_menu_print(stderr);
+    return EX_USAGE;
+  }
+  const char *word = argv[1];
+  bool help = strcmp(word, "help") == 0;
+  if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || (help && argc == 2)) {
+    ops_menu_print(stdout);
+    return ops_output_finish("help", EX_OK);
+  }
+  if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
+    puts("muster " MUSTER_VERSION);
+    return ops_output_finish("version", EX_OK);
+  }
+  if (help)
+    word = argv[2];
+  const struct ops_menu_command *command = ops_menu_find(word);
+  if (!command)
+    return refuse(word);
+  if (help) {
+    char option[] = "--help", *words[] = {NULL, option, NULL};
+    return become(command, 2, words);
+  }
+  return become(command, argc - 1, argv + 1);
+}

@@ -1,0 +1,135 @@
+#include "ops/preflight.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "core/keys.h"
+#include "core/log.h"
+#include "ops/table.h"
+#include "proto/node_id.h"
+
+#define DESCRIPTORS_BESIDE_PEERS 192u            /* shards, libuv, ZeroMQ's own, logs, and connections that wait for their handshake */
+#define ADDRESS_SPACE_BESIDE_MAP (2 * LIMIT_GIB) /* code, stacks, index and batches of a worker */
+
+int ops_preflight_workers(uint32_t asked, const struct ops_shards_survey *survey, uint32_t *workers, struct failure *failure)
+{
+  uint32_t has = survey->created_with;
+  if (has && asked && asked != has)
+    return failure_set(
+        failure, MUSTER_ERR_CONFIG,
+        "the store was created with %u workers and keeps that number for its life; %u were asked for; leave --workers out or say %u", has,
+        asked, has);
+  if (!has && asked && survey->directories > asked) /* no shard could be read: directories are all there is to go by */
+    return failure_set(failure, MUSTER_ERR_CONFIG,
+                       "the store has directories for %u shards, but %u workers were asked for; say --workers %u", survey->directories,
+                       asked, survey->directories);
+  *workers = has ? has : asked ? asked : survey->directories > PREFLIGHT_WORKERS ? survey->directories : PREFLIGHT_WORKERS;
+  return MUSTER_OK;
+}
+
+int ops_preflight_shards(const struct datadir *d, uint32_t workers, struct failure *failure)
+{
+  for (uint32_t shard = 0; shard < workers; shard++) {
+    char path[LIMIT_PATH_BYTES];
+    datadir_shard_path(d, path, shard);
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+      return failure_set_errno(failure, MUSTER_ERR_CREATE, errno, "%s cannot be created", path);
+  }
+  return MUSTER_OK;
+}
+
+static int settle_id(const struct datadir *d, const struct ops_shards_survey *survey, struct failure *failure)
+{
+  uint8_t id[16];
+  struct failure cause = FAILURE_NONE;
+  int status = node_id_read(d, id, &cause);
+  if (status != MUSTER_OK && status != MUSTER_ERR_NOT_FOUND)
+    return failure_set(failure, status, "%s", cause.text);
+  if (status == MUSTER_OK && survey->created_with && memcmp(id, survey->node_id, sizeof id) != 0)
+    return failure_set(
+        failure, MUSTER_ERR_CORRUPT,
+        "%s/node.id names another node than the store beside it; nothing was changed; if the store is the right one, remove the file",
+        d->root);
+  if (status == MUSTER_OK)
+    return MUSTER_OK;
+  if (survey->created_with)
+    return node_id_write(d, survey->node_id, failure);
+  if (getrandom(id, sizeof id, 0) != (ssize_t)sizeof id)
+    return failure_set_errno(failure, MUSTER_ERR_IO, errno, "no random bytes for the node id");
+  id[6] = (uint8_t)((id[6] & 0x0f) | 0x40); /* RFC 9562, version 4, variant 10 */
+  id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
+  return node_id_write(d, id, failure);
+}
+
+static int settle_key(const struct datadir *d, struct failure *failure)
+{
+  char path[LIMIT_PATH_BYTES];
+  struct key_pair pair;
+  datadir_path(d, path, "keys/node.key");
+  int status;
+  if (access(path, F_OK) == 0) {
+    status = key_read(&pair, path, failure);
+  } else {
+    status = key_generate(&pair, "node", failure);
+    if (status == MUSTER_OK)
+      status = key_write(&pair, path, failure);
+  }
+  explicit_bzero(&pair, sizeof pair);
+  return status;
+}
+
+int ops_preflight_identity(const struct datadir *d, const struct ops_shards_survey *survey, struct failure *failure)
+{
+  int status = settle_id(d, survey, failure);
+  return status == MUSTER_OK ? settle_key(d, failure) : status;
+}
+
+uint64_t ops_preflight_descriptors(uint32_t peers) { return (uint64_t)peers + DESCRIPTORS_BESIDE_PEERS; }
+
+int ops_preflight_judge(const struct config *c, rlim_t descriptors, rlim_t address_space, struct failure *failure)
+{
+  uint64_t needed = ops_preflight_descriptors(c->peers);
+  if (descriptors != RLIM_INFINITY && descriptors < needed)
+    return failure_set(failure, MUSTER_ERR_CONFIG,
+                       "%u peers need %" PRIu64 " open files a process, and the limit is %" PRIu64
+                       "; raise the limit (ulimit -Hn) or lower peers in [ingest]",
+                       c->peers, needed, (uint64_t)descriptors);
+  uint64_t space = c->map_bytes + ADDRESS_SPACE_BESIDE_MAP;
+  if (address_space != RLIM_INFINITY && address_space < space) {
+    char have[TABLE_NUMBER], want[TABLE_NUMBER];
+    return failure_set(failure, MUSTER_ERR_CONFIG,
+                       "a shard needs %s of address space, and the limit is %s; raise the limit (ulimit -v) or lower map_bytes in [store]",
+                       ops_table_bytes(want, space), ops_table_bytes(have, address_space));
+  }
+  return MUSTER_OK;
+}
+
+int ops_preflight_limits(const struct config *c, struct failure *failure)
+{
+  struct rlimit files, space;
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_AS, &space) != 0)
+    return failure_set_errno(failure, MUSTER_ERR_CONFIG, errno, "the limits of this process cannot be read");
+  files.rlim_cur = files.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+    return failure_set_errno(failure, MUSTER_ERR_CONFIG, errno, "the limit of open files cannot be raised");
+  return ops_preflight_judge(c, files.rlim_cur, space.rlim_cur, failure);
+}
+
+void ops_preflight_disk(const struct datadir *d, const struct config *c)
+{
+  struct statvfs disk;
+  char path[LIMIT_PATH_BYTES];
+  datadir_path(d, path, "store");
+  if (statvfs(path, &disk) != 0)
+    return;
+  uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+  if (free_bytes < c->disk_reserve_bytes)
+    log_event(LOG_WARN, "disk.low", "free_bytes=%" PRIu64 " reserve_bytes=%" PRIu64 " answer=BUSY until=\"space is back\"", free_bytes,
+              c->disk_reserve_bytes);
+}

@@ -1,0 +1,50 @@
+/*
+ * One child of the supervisor on libuv: started, heard ("ready" on its lifeline), signalled, buried, started again after
+ * a while. Decides nothing: what a death means is up to the owner's on_died. The struct belongs to the supervisor and
+ * outlives the loop; its process and pipe handles live from start to the exit callback, where they are closed, and
+ * on_died comes when both are gone, so that it may start anew. The timer lives until finish.
+ */
+#ifndef MUSTER_OPS_PROCESS_H
+#define MUSTER_OPS_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "ops/restart.h"
+
+struct ops_process {
+  char role[24];    /* "worker-0" */
+  const char *kind; /* "worker", also the command it is started as */
+  uint32_t index;
+  const char *executable, *data; /* what is started, and the path of the data directory; the owner's */
+  uv_loop_t *loop;
+  void *context; /* the owner's */
+  void (*on_ready)(struct ops_process *p);
+  void (*on_died)(struct ops_process *p); /* exit_status, signal and was_ready tell of the death */
+  struct ops_restart restart;
+  bool alive, waiting, ready; /* waiting: for its next start */
+  bool was_ready;
+  int exit_status, signal;
+
+  /* private */
+  uv_process_t handle;
+  uv_pipe_t lifeline;
+  uv_timer_t again;
+  unsigned closing;
+  char heard[16];
+  size_t heard_size;
+};
+
+void ops_process_init(struct ops_process *p, uv_loop_t *loop, const char *kind, uint32_t index, const char *executable, const char *data);
+/* Starts it now, or after a while. What goes wrong is told by on_died in a later turn, as exit status 71. */
+void ops_process_start(struct ops_process *p);
+void ops_process_start_after(struct ops_process *p, uint32_t delay_ms);
+void ops_process_cancel(struct ops_process *p);             /* the start it is waiting for */
+void ops_process_signal(struct ops_process *p, int signal); /* nothing where it is not alive */
+void ops_process_finish(struct ops_process *p);             /* closes the timer; only for one that is neither alive nor waiting */
+
+/* "exit status 70" or "signal 11 (Segmentation fault)". Returns out. */
+const char *ops_process_death(const struct ops_process *p, char *out, size_t out_size);
+
+#endif

@@ -1,0 +1,218 @@
+#include <ctype.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "ops/options.h"
+#include "ops/quarantine.h"
+#include "ops/receipt.h"
+#include "ops/table.h"
+#include "proto/encounter.pb-c.h"
+#include "proto/json.h"
+#include "proto/text.h"
+#include "proto/vocabulary.h"
+
+static const char *field_name(uint32_t field)
+{
+  const ProtobufCFieldDescriptor *descriptor = protobuf_c_message_descriptor_get_field(&muster__v1__encounter__descriptor, field);
+  return descriptor ? descriptor->name : "-";
+}
+
+/* ---- list ---- */
+
+struct group {
+  uint32_t key; /* reason or submitter */
+  uint64_t entries, times;
+};
+struct listing {
+  const struct ops_quarantine_options *o;
+  const struct key_list *names;
+  struct group *groups;
+  size_t count, capacity;
+  struct ops_table rows;
+  uint64_t entries, shown;
+};
+
+static int add_to_group(struct listing *l, uint32_t key, uint64_t times)
+{
+  size_t i = 0;
+  while (i < l->count && l->groups[i].key != key)
+    i++;
+  if (i == l->capacity) {
+    size_t capacity = l->capacity ? l->capacity * 2 : 32;
+    struct group *groups = reallocarray(l->groups, capacity, sizeof *groups);
+    if (!groups)
+      return MUSTER_ERR_MEMORY;
+    l->groups = groups;
+    l->capacity = capacity;
+  }
+  if (i == l->count)
+    l->groups[l->count++] = (struct group){.key = key};
+  l->groups[i].entries++;
+  l->groups[i].times += times;
+  return MUSTER_OK;
+}
+
+static void add_row(struct listing *l, const struct store_refused *entry)
+{
+  char address[TEXT_ADDRESS], text[RECEIPT_NAME];
+  text_address(address, entry->shard, entry->number);
+  ops_table_cell(&l->rows, 0, address);
+  ops_table_cell(&l->rows, 1, vocabulary_reason(entry->reason));
+  ops_table_cell(&l->rows, 2, field_name(entry->field));
+  ops_table_cell(&l->rows, 3, ops_receipt_submitter(l->names, entry->submitter, text));
+  ops_table_count(&l->rows, 4, entry->times);
+  ops_table_count(&l->rows, 5, entry->size);
+  ops_table_cell(&l->rows, 6, ops_receipt_time(entry->first_us, text));
+  ops_table_cell(&l->rows, 7, ops_receipt_time(entry->last_us, text));
+  l->shown++;
+}
+
+static int list_entry(void *context, const struct store_refused *entry)
+{
+  struct listing *l = context;
+  l->entries++;
+  if (l->o->rows == 0 || l->shown < l->o->rows)
+    add_row(l, entry);
+  return add_to_group(l, l->o->by_submitter ? entry->submitter : entry->reason, entry->times);
+}
+
+static int most_first(const void *left, const void *right)
+{
+  const struct group *a = left, *b = right;
+  return a->entries != b->entries ? (a->entries < b->entries ? 1 : -1) : a->key < b->key ? -1 : a->key > b->key;
+}
+
+static void print_groups(struct listing *l)
+{
+  struct ops_table t;
+  bool by_submitter = l->o->by_submitter;
+  if (l->count > 1)
+    qsort(l->groups, l->count, sizeof *l->groups, most_first);
+  ops_table_init(&t, 4);
+  ops_table_cell(&t, 0, by_submitter ? "submitter" : "reason");
+  ops_table_cell(&t, 1, "entries");
+  ops_table_cell(&t, 2, "times");
+  ops_table_cell(&t, 3, "");
+  for (size_t i = 0; i < l->count; i++) {
+    char name[RECEIPT_NAME];
+    const struct group *g = &l->groups[i];
+    ops_table_cell(&t, 0, by_submitter ? ops_receipt_submitter(l->names, g->key, name) : vocabulary_reason(g->key));
+    ops_table_count(&t, 1, g->entries);
+    ops_table_count(&t, 2, g->times);
+    ops_table_cell(&t, 3, by_submitter ? "" : vocabulary_reason_sentence(g->key));
+  }
+  ops_table_print(&t, 0, stdout);
+  ops_table_finish(&t);
+}
+
+static int read_all(struct ops_shards *s, int (*each)(void *, const struct store_refused *), void *context, struct failure *failure)
+{
+  for (uint32_t shard = 0; shard < s->count; shard++) {
+    int status = store_reader_quarantine(s->reader[shard], each, context, failure);
+    if (status < 0)
+      return failure_set(failure, status, "the quarantine of shard %u cannot be read: %s", shard, muster_status_text(status));
+    if (status > 0)
+      return status;
+  }
+  return MUSTER_OK;
+}
+
+int ops_quarantine_list(const struct ops_quarantine_options *o, struct ops_shards *s)
+{
+  static const char *const headings[] = {"entry", "reason", "field", "submitter", "times", "bytes", "first", "last"};
+  struct failure failure = FAILURE_NONE;
+  struct key_list *names = ops_receipt_names(&s->data);
+  struct listing l = {.o = o, .names = names};
+  char number[TABLE_NUMBER];
+  ops_table_init(&l.rows, 8);
+  for (size_t c = 0; c < 8; c++)
+    ops_table_cell(&l.rows, c, headings[c]);
+  int code = EX_OK;
+  if (read_all(s, list_entry, &l, &failure) != MUSTER_OK) {
+    code = ops_fail("quarantine", &failure);
+  } else if (l.entries == 0) {
+    puts("the quarantine is empty");
+  } else {
+    print_groups(&l);
+    putchar('\n');
+    ops_table_print(&l.rows, 0, stdout);
+    if (l.shown < l.entries)
+      printf("and %s more; --rows 0 shows all\n", ops_table_number(number, l.entries - l.shown));
+  }
+  free(l.groups);
+  ops_table_finish(&l.rows);
+  key_list_close(names);
+  return ops_output_finish("quarantine", code);
+}
+
+/* ---- show ---- */
+
+struct showing {
+  const struct ops_quarantine_options *o;
+  const struct key_list *names;
+};
+
+/* Offset, sixteen bytes, and their printable ASCII, for what is no record. */
+static void print_bytes(const uint8_t *bytes, uint32_t size)
+{
+  for (uint32_t at = 0; at < size; at += 16) {
+    printf("%08x ", at);
+    for (uint32_t i = at; i < at + 16; i++)
+      i < size ? printf(" %02x", bytes[i]) : printf("   ");
+    fputs("  ", stdout);
+    for (uint32_t i = at; i < at + 16 && i < size; i++)
+      putchar(bytes[i] < 0x80 && isprint(bytes[i]) ? bytes[i] : '.');
+    putchar('\n');
+  }
+}
+
+static void print_payload(const struct store_refused *entry)
+{
+  struct encounter_view view;
+  struct scan_fault fault;
+  json_t *object = scan_encounter(&view, entry->bytes, entry->size, &fault) ? json_from_encounter(&view) : NULL;
+  if (object) {
+    json_dumpf(object, stdout, JSON_INDENT(2));
+    putchar('\n');
+  } else {
+    print_bytes(entry->bytes, entry->size);
+  }
+  json_decref(object);
+}
+
+static int show_entry(void *context, const struct store_refused *entry)
+{
+  const struct showing *showing = context;
+  char text[RECEIPT_NAME], number[TABLE_NUMBER];
+  if (entry->shard != showing->o->shard || entry->number != showing->o->number)
+    return 0;
+  printf("entry      %u:%" PRIu64 "\n", entry->shard, entry->number);
+  printf("reason     %s: %s\n", vocabulary_reason(entry->reason), vocabulary_reason_sentence(entry->reason));
+  printf("field      %s\n", entry->field ? field_name(entry->field) : "the record as a whole");
+  printf("submitter  %s\n", ops_receipt_submitter(showing->names, entry->submitter, text));
+  printf("times      %s\n", ops_table_number(number, entry->times));
+  printf("first      %s\n", ops_receipt_time(entry->first_us, text));
+  printf("last       %s\n", ops_receipt_time(entry->last_us, text));
+  printf("bytes      %s\n", ops_table_number(number, entry->size));
+  if (showing->o->payload)
+    print_payload(entry);
+  return 1;
+}
+
+int ops_quarantine_show(const struct ops_quarantine_options *o, struct ops_shards *s)
+{
+  struct failure failure = FAILURE_NONE;
+  struct key_list *names = ops_receipt_names(&s->data);
+  struct showing showing = {.o = o, .names = names};
+  int status = read_all(s, show_entry, &showing, &failure);
+  key_list_close(names);
+  if (status == 0) {
+    ops_complain("quarantine", "there is no entry %u:%" PRIu64 "; `muster quarantine list' names those there are", o->shard, o->number);
+    return EX_NOINPUT;
+  }
+  return status < 0 ? ops_fail("quarantine", &failure) : ops_output_finish("quarantine", EX_OK);
+}

@@ -1,0 +1,52 @@
+/*
+ * When a child that died is started again, and when the node gives up: a state machine of numbers, apart from libuv, so
+ * that it can be tested by itself. One for each child, owned by the supervisor. Times are milliseconds of any clock that
+ * never goes back.
+ *
+ * Isolating a record that kills its worker costs some 25 deaths within seconds, each after "ready": that must pass. A
+ * child that cannot even start, or that keeps dying for a minute, is a fault that a restart does not mend. One that ends
+ * with EX_TEMPFAIL lacks what comes back by itself (room on the disk, a lock that a process before it still has): it is
+ * tried again for as long as that takes, and counts towards no limit.
+ */
+#ifndef MUSTER_OPS_RESTART_H
+#define MUSTER_OPS_RESTART_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define RESTART_DELAY_MS 20u       /* after "ready", and at first before it */
+#define RESTART_DELAY_MAX_MS 1000u /* doubling before "ready" ends here */
+#define RESTART_WANTING_MS 1000u   /* after EX_TEMPFAIL */
+#define RESTART_STARTS 5u          /* deaths in a row before "ready" that end the node */
+#define RESTART_DEATHS 100u        /* deaths of one child within RESTART_WINDOW_MS that end the node */
+#define RESTART_WINDOW_MS 60000u
+
+struct ops_restart {
+  bool ready;                       /* of the present life */
+  uint32_t failed_starts;           /* deaths in a row before "ready" */
+  uint64_t deaths;                  /* since the supervisor started, those by EX_TEMPFAIL left out */
+  uint64_t wanting;                 /* deaths by EX_TEMPFAIL since the supervisor started */
+  uint64_t died_ms[RESTART_DEATHS]; /* a ring of the last deaths, by deaths modulo its size */
+};
+
+enum ops_restart_verdict {
+  RESTART_AGAIN, /* after delay_ms */
+  RESTART_FINAL, /* its own message has said why; a new start would say the same */
+  RESTART_STARTS_USED_UP,
+  RESTART_DEATHS_USED_UP
+};
+
+struct ops_restart_decision {
+  enum ops_restart_verdict verdict;
+  uint32_t delay_ms; /* RESTART_AGAIN */
+  bool wanting;      /* RESTART_AGAIN after EX_TEMPFAIL */
+  int exit_code;     /* else: what the node ends with */
+};
+
+void ops_restart_init(struct ops_restart *r);
+void ops_restart_started(struct ops_restart *r);
+void ops_restart_ready(struct ops_restart *r);
+/* exit_status as by exit(3), meaningless where signal is not 0. Not to be called for a child that was told to end. */
+struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now_ms, int exit_status, int signal);
+
+#endif

@@ -1,0 +1,393 @@
+#include "ops/supervise.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "core/counters.h"
+#include "core/limits.h"
+#include "core/log.h"
+#include "ops/endpoints.h"
+#include "ops/process.h"
+#include "ops/table.h"
+
+#define DRAIN_INGESTS_MS 6000u /* until every batch in flight is answered */
+#define DRAIN_WORKERS_MS 3000u /* until the stores are closed; together less than the 10 s that are promised */
+#define BEAT_MS 1000u
+
+/* Workers first: an ingest that finds every shard there never admits what a half-made store cannot hold. */
+enum phase { STARTING_WORKERS, STARTING_INGESTS, SERVING, DRAINING_INGESTS, DRAINING_WORKERS, KILLING, ENDED };
+
+struct node {
+  uv_loop_t loop;
+  const struct datadir *data;
+  const char *executable;
+  uint32_t workers, ingests;
+  struct ops_process worker[LIMIT_SHARDS], ingest[LIMIT_INGESTS];
+  struct counters *page;
+  enum phase phase;
+  uv_signal_t term, interrupt, hangup;
+  uv_timer_t beat, deadline;
+  bool cut; /* some ingest ended before it had answered everything */
+  int exit_code;
+  struct log_gate gate_wanting;
+  char last_word[512]; /* why the node gave up; "" where it was told to stop */
+};
+
+static void drain(struct node *n);
+
+/* One write, so that it cannot mix with the lines of the children. */
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void say(const char *format, ...)
+{
+  static char line[ENDPOINTS_TEXT + 512];
+  va_list list;
+  va_start(list, format);
+  vsnprintf(line, sizeof line, format, list);
+  va_end(list);
+  fputs(line, stderr);
+}
+
+static bool any_alive(const struct ops_process *p, uint32_t count)
+{
+  for (uint32_t i = 0; i < count; i++)
+    if (p[i].alive)
+      return true;
+  return false;
+}
+
+static bool all_ready(const struct ops_process *p, uint32_t count)
+{
+  for (uint32_t i = 0; i < count; i++)
+    if (!p[i].ready)
+      return false;
+  return true;
+}
+
+static void signal_all(struct ops_process *p, uint32_t count, int signal)
+{
+  for (uint32_t i = 0; i < count; i++)
+    ops_process_signal(&p[i], signal);
+}
+
+/* ---- what the pages say ---- */
+
+struct sums {
+  uint64_t records, in_flight;
+};
+
+static int add_page(void *context, const struct counters_snapshot *page)
+{
+  struct sums *sums = context;
+  if (strncmp(page->role, "worker-", 7) == 0)
+    sums->records += page->value[COUNTER_store_records];
+  if (strncmp(page->role, "ingest-", 7) == 0)
+    sums->in_flight += page->value[COUNTER_records_in_flight];
+  return 0;
+}
+
+static struct sums read_pages(const struct node *n)
+{
+  struct sums sums = {0};
+  struct failure ignored = FAILURE_NONE;
+  char path[LIMIT_PATH_BYTES];
+  datadir_path(n->data, path, "run/counters");
+  counters_each(path, add_page, &sums, &ignored);
+  return sums;
+}
+
+/* Pages and endpoints that a former run with more ingests, or one that was killed, has left. */
+static void remove_leftovers(const struct node *n)
+{
+  char name[64], path[LIMIT_PATH_BYTES];
+  ops_endpoints_remove(n->data, 1);
+  for (uint32_t i = 0; i < LIMIT_INGESTS; i++) {
+    snprintf(name, sizeof name, "run/counters/ingest-%u", i);
+    datadir_path(n->data, path, name);
+    unlink(path);
+  }
+}
+
+/* ---- ready ---- */
+
+static void say_ready(const struct node *n, char *endpoints)
+{
+  char records[TABLE_NUMBER];
+  for (char *c = endpoints; *c; c++)
+    if (*c == '\n')
+      *c = ' ';
+  ops_table_number(records, read_pages(n).records);
+  say("muster: ready: %s· %u worker%s · %s records\n", endpoints, n->workers, n->workers == 1 ? "" : "s", records);
+}
+
+/* Every time an ingest has become ready: after a restart its tcp port may be another. */
+static void publish(struct node *n)
+{
+  static char endpoints[ENDPOINTS_TEXT];
+  struct failure failure = FAILURE_NONE;
+  unsigned count = ops_endpoints_gather(n->data, n->ingests, endpoints);
+  if (ops_endpoints_publish(n->data, endpoints, &failure) != MUSTER_OK) {
+    char quoted[512];
+    log_event(LOG_ERROR, "endpoints.not-written", "error=%s", log_quote(quoted, sizeof quoted, failure.text));
+  }
+  if (n->phase == SERVING)
+    return;
+  n->phase = SERVING;
+  counters_state(n->page, PROCESS_SERVING);
+  log_event(LOG_INFO, "node.ready", "workers=%u ingests=%u endpoints=%u", n->workers, n->ingests, count);
+  say_ready(n, endpoints);
+}
+
+static void on_ready(struct ops_process *p)
+{
+  struct node *n = p->context;
+  log_event(LOG_INFO, "child.ready", "child=%s child_pid=%d", p->role, p->handle.pid);
+  if (n->phase == STARTING_WORKERS && all_ready(n->worker, n->workers)) {
+    n->phase = STARTING_INGESTS;
+    for (uint32_t i = 0; i < n->ingests; i++)
+      ops_process_start(&n->ingest[i]);
+  } else if ((n->phase == STARTING_INGESTS && all_ready(n->ingest, n->ingests) && all_ready(n->worker, n->workers)) ||
+             (n->phase == SERVING && p->kind == n->ingest[0].kind)) {
+    publish(n);
+  }
+}
+
+/* ---- the end ---- */
+
+static void close_everything(struct node *n)
+{
+  n->phase = ENDED;
+  for (uint32_t i = 0; i < n->workers; i++)
+    ops_process_finish(&n->worker[i]);
+  for (uint32_t i = 0; i < n->ingests; i++)
+    ops_process_finish(&n->ingest[i]);
+  uv_close((uv_handle_t *)&n->term, NULL);
+  uv_close((uv_handle_t *)&n->interrupt, NULL);
+  uv_close((uv_handle_t *)&n->hangup, NULL);
+  uv_close((uv_handle_t *)&n->beat, NULL);
+  uv_close((uv_handle_t *)&n->deadline, NULL);
+}
+
+static void on_drain_time_used_up(uv_timer_t *timer)
+{
+  struct node *n = timer->data;
+  bool ingests = n->phase == DRAINING_INGESTS;
+  log_event(LOG_WARN, "node.drain-cut", "waiting_for=%s killed=1", ingests ? "ingest" : "worker");
+  if (ingests)
+    signal_all(n->ingest, n->ingests, SIGKILL);
+  else
+    signal_all(n->worker, n->workers, SIGKILL);
+}
+
+static void cancel_starts(struct ops_process *p, uint32_t count)
+{
+  for (uint32_t i = 0; i < count; i++)
+    if (p[i].waiting)
+      ops_process_cancel(&p[i]);
+}
+
+/* Goes on with the drain as far as those still alive allow. */
+static void advance(struct node *n)
+{
+  if (n->phase == DRAINING_INGESTS && !any_alive(n->ingest, n->ingests)) {
+    n->phase = DRAINING_WORKERS;
+    cancel_starts(n->worker, n->workers);
+    signal_all(n->worker, n->workers, SIGTERM);
+    uv_timer_start(&n->deadline, on_drain_time_used_up, DRAIN_WORKERS_MS, 0);
+  }
+  if ((n->phase == DRAINING_WORKERS || n->phase == KILLING) && !any_alive(n->worker, n->workers) && !any_alive(n->ingest, n->ingests))
+    close_everything(n);
+}
+
+/* Ingests first, while the workers still serve them (and are still started again), then the workers. */
+static void drain(struct node *n)
+{
+  n->phase = DRAINING_INGESTS;
+  counters_state(n->page, PROCESS_DRAINING);
+  log_event(LOG_INFO, "node.draining", "limit_ms=%u", DRAIN_INGESTS_MS + DRAIN_WORKERS_MS);
+  cancel_starts(n->ingest, n->ingests);
+  signal_all(n->ingest, n->ingests, SIGTERM);
+  uv_timer_start(&n->deadline, on_drain_time_used_up, DRAIN_INGESTS_MS, 0);
+  advance(n);
+}
+
+static void kill_all(struct node *n)
+{
+  n->phase = KILLING;
+  n->cut = true;
+  log_event(LOG_WARN, "node.killed", "cause=\"second signal\"");
+  cancel_starts(n->worker, n->workers);
+  cancel_starts(n->ingest, n->ingests);
+  signal_all(n->ingest, n->ingests, SIGKILL);
+  signal_all(n->worker, n->workers, SIGKILL);
+  advance(n);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+  struct node *n = handle->data;
+  if (number == SIGHUP)
+    return;
+  if (n->phase < DRAINING_INGESTS)
+    drain(n);
+  else if (n->phase < KILLING)
+    kill_all(n);
+}
+
+/* ---- deaths ---- */
+
+static void give_up(struct node *n, const struct ops_process *p, struct ops_restart_decision decision)
+{
+  char death[128];
+  ops_process_death(p, death, sizeof death);
+  n->exit_code = decision.exit_code;
+  if (decision.verdict == RESTART_FINAL)
+    snprintf(n->last_word, sizeof n->last_word, "%s cannot run (%s): its line of role=%s above says why; the node has ended", p->role,
+             death, p->role);
+  else
+    snprintf(n->last_word, sizeof n->last_word,
+             "%s died %u times %s, last by %s; the node has ended; what is acknowledged is on disk; look at the lines of role=%s above, "
+             "and at `muster "
+             "verify'",
+             p->role, decision.verdict == RESTART_STARTS_USED_UP ? RESTART_STARTS : RESTART_DEATHS,
+             decision.verdict == RESTART_STARTS_USED_UP ? "in a row before it was ready" : "within a minute", death, p->role);
+  log_event(LOG_ERROR, "node.gives-up", "child=%s deaths=%" PRIu64, p->role, p->restart.deaths);
+  drain(n);
+}
+
+static void on_death_unasked(struct node *n, struct ops_process *p)
+{
+  char death[128], quoted[160];
+  struct ops_restart_decision decision = ops_restart_died(&p->restart, uv_now(&n->loop), p->exit_status, p->signal);
+  if (decision.wanting)
+    log_event_gated(&n->gate_wanting, LOG_WARN, "child.wanting",
+                    "child=%s times=%" PRIu64 " cause=\"no room, or a lock that another process has: its own line says which\" "
+                    "retry_ms=%u until=\"it can start\" kept=\"all that was answered\"",
+                    p->role, p->restart.wanting, decision.delay_ms);
+  else
+    log_event(LOG_WARN, "child.died", "child=%s cause=%s was_ready=%d deaths=%" PRIu64, p->role,
+              log_quote(quoted, sizeof quoted, ops_process_death(p, death, sizeof death)), p->was_ready, p->restart.deaths);
+  if (decision.verdict == RESTART_AGAIN) {
+    counters_begin(n->page);
+    counters_add(n->page, COUNTER_restarts, 1);
+    counters_end(n->page);
+    ops_process_start_after(p, decision.delay_ms);
+  } else if (n->phase < DRAINING_INGESTS) {
+    give_up(n, p, decision);
+  }
+}
+
+static void on_died(struct ops_process *p)
+{
+  struct node *n = p->context;
+  bool is_ingest = p->kind == n->ingest[0].kind;
+  bool asked = n->phase >= DRAINING_WORKERS || (n->phase == DRAINING_INGESTS && is_ingest);
+  if (!asked) {
+    on_death_unasked(n, p);
+    return;
+  }
+  bool clean = p->exit_status == 0 && p->signal == 0;
+  log_event(clean ? LOG_INFO : LOG_WARN, "child.stopped", "child=%s exit_status=%d signal=%d", p->role, p->exit_status, p->signal);
+  if (is_ingest && !clean)
+    n->cut = true;
+  advance(n);
+}
+
+/* ---- the run ---- */
+
+static void on_beat(uv_timer_t *timer)
+{
+  struct node *n = timer->data;
+  counters_beat(n->page);
+}
+
+static void init_signal(struct node *n, uv_signal_t *handle, int number)
+{
+  uv_signal_init(&n->loop, handle);
+  handle->data = n;
+  uv_signal_start(handle, on_signal, number);
+}
+
+static void init_processes(struct node *n, struct ops_process *p, uint32_t count, const char *kind)
+{
+  for (uint32_t i = 0; i < count; i++) {
+    ops_process_init(&p[i], &n->loop, kind, i, n->executable, n->data->root);
+    p[i].context = n;
+    p[i].on_ready = on_ready;
+    p[i].on_died = on_died;
+  }
+}
+
+static void init(struct node *n)
+{
+  init_signal(n, &n->term, SIGTERM);
+  init_signal(n, &n->interrupt, SIGINT);
+  init_signal(n, &n->hangup, SIGHUP);
+  uv_timer_init(&n->loop, &n->beat);
+  uv_timer_init(&n->loop, &n->deadline);
+  n->beat.data = n->deadline.data = n;
+  uv_timer_start(&n->beat, on_beat, BEAT_MS, BEAT_MS);
+  init_processes(n, n->worker, n->workers, "worker");
+  init_processes(n, n->ingest, n->ingests, "ingest");
+  setenv("MUSTER_LIFELINE", "1", 1); /* to the children: descriptor 3 is their lifeline */
+}
+
+static int last_word(const struct node *n)
+{
+  char records[TABLE_NUMBER];
+  struct sums sums = read_pages(n);
+  ops_table_number(records, sums.records);
+  if (n->last_word[0]) {
+    say("muster: %s\n", n->last_word);
+    return n->exit_code;
+  }
+  if (n->cut || sums.in_flight) {
+    say("muster: stopped: %s records; some submitters had no answer yet and will send again; nothing acknowledged is lost\n", records);
+    return EX_TEMPFAIL;
+  }
+  say("muster: stopped: %s records, all answered\n", records);
+  return EX_OK;
+}
+
+int ops_supervise_run(const struct datadir *data, const struct config *config, const char *executable)
+{
+  struct failure failure = FAILURE_NONE;
+  char path[LIMIT_PATH_BYTES];
+  struct node *n = calloc(1, sizeof *n);
+  if (!n || uv_loop_init(&n->loop) != 0) {
+    free(n);
+    say("muster run: not enough memory or descriptors for the supervisor\n");
+    return EX_OSERR;
+  }
+  n->data = data;
+  n->executable = executable;
+  n->workers = config->workers;
+  n->ingests = config->ingests;
+  remove_leftovers(n);
+  datadir_path(data, path, "run/counters");
+  if (counters_create(&n->page, path, "run", &failure) != MUSTER_OK) {
+    say("muster run: %s\n", failure.text);
+    uv_loop_close(&n->loop);
+    free(n);
+    return muster_status_exit_code(failure.status);
+  }
+  init(n);
+  for (uint32_t i = 0; i < n->workers; i++)
+    ops_process_start(&n->worker[i]);
+  uv_run(&n->loop, UV_RUN_DEFAULT);
+  assert(n->phase == ENDED);
+  ops_endpoints_remove(data, 1);
+  datadir_remove_sockets(data);
+  int code = last_word(n);
+  counters_destroy(n->page);
+  uv_loop_close(&n->loop);
+  free(n);
+  return code;
+}

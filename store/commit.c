@@ -1,0 +1,225 @@
+/* The writer's transactions: find, append, quarantine, commit. */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "core/fault.h"
+#include "proto/digest.h"
+#include "store/hint.h"
+#include "store/writer.h"
+
+void store_transaction_abort(struct store *s)
+{
+  if (s->cursor)
+    mdb_cursor_close(s->cursor);
+  if (s->txn)
+    mdb_txn_abort(s->txn);
+  s->cursor = NULL;
+  s->txn = NULL;
+  s->seen.base = NULL;
+  s->refused_written = false;
+  store_block_builder_reset(&s->block);
+}
+
+/* The first error of a transaction: it stays, and the store is stopped by it. */
+static int writer_stop(struct store *s, int code, const char *doing) { return store_env_failure(&s->failure, &s->env, code, doing); }
+
+static int writer_need_txn(struct store *s)
+{
+  if (s->txn)
+    return 0;
+  int code = mdb_txn_begin(s->env.lmdb, NULL, 0, &s->txn);
+  if (code)
+    s->txn = NULL;
+  return code;
+}
+
+int store_begin(struct store *s)
+{
+  assert(!s->in_transaction);
+  if (s->failure.status)
+    return s->failure.status;
+  s->in_transaction = true;
+  return MUSTER_OK;
+}
+
+uint64_t store_prefetch(struct store *s, const uint8_t id[16])
+{
+  const uint64_t fingerprint = digest_fingerprint(id, s->meta.fingerprint_seed) & s->fingerprint_mask;
+  store_index_prefetch(&s->index, fingerprint);
+  return fingerprint;
+}
+
+/* A start from the hint has read no column: each block's are checked once, when it is first looked at. */
+static bool writer_trusts(struct store *s, const struct store_block *b)
+{
+  const uint64_t first = b->header.first;
+  if (first > s->columns_unchecked || s->columns_checked[first / 8] & 1u << first % 8)
+    return true;
+  if (!store_block_columns_intact(b))
+    return false;
+  s->columns_checked[first / 8] |= (uint8_t)(1u << first % 8);
+  return true;
+}
+
+/* Makes `seen` the block that holds a committed sequence. */
+static int writer_see(struct store *s, uint64_t sequence)
+{
+  if (s->seen.base && store_block_holds(&s->seen, sequence))
+    return 0;
+  s->seen.base = NULL;
+  int code = writer_need_txn(s);
+  if (!code && !s->cursor)
+    code = mdb_cursor_open(s->txn, s->env.journal, &s->cursor);
+  if (!code)
+    code = store_journal_seek(s->cursor, sequence, &s->seen);
+  if (!code && !writer_trusts(s, &s->seen))
+    code = MDB_CORRUPTED;
+  if (code) {
+    s->seen.base = NULL;
+    return code == MDB_NOTFOUND ? MDB_CORRUPTED : code;
+  }
+  return 0;
+}
+
+int store_find(struct store *s, const uint8_t id[16], uint64_t fingerprint, uint64_t *sequence, uint8_t digest[16])
+{
+  assert(s->in_transaction);
+  if (s->failure.status)
+    return s->failure.status;
+  struct store_index_probe probe = store_index_probe(&s->index, fingerprint);
+  for (uint64_t candidate; (candidate = store_index_next(&probe));) {
+    const uint8_t *known_id, *known_digest;
+    if (candidate > s->meta.records) {
+      const size_t i = candidate - s->meta.records - 1;
+      known_id = s->block.ids + i * 16;
+      known_digest = s->block.digests + i * 16;
+    } else {
+      int code = writer_see(s, candidate);
+      if (code)
+        return store_env_journal_failure(&s->failure, &s->env, code, candidate, "nothing is acknowledged any more");
+      const uint32_t i = (uint32_t)(candidate - s->seen.header.first);
+      known_id = store_block_id(&s->seen, i);
+      known_digest = store_block_digest(&s->seen, i);
+    }
+    s->fingerprint_hits++;
+    if (memcmp(known_id, id, 16) == 0) {
+      *sequence = candidate;
+      memcpy(digest, known_digest, 16);
+      return 1;
+    }
+    s->fingerprint_false++;
+  }
+  return 0;
+}
+
+uint64_t store_append(struct store *s, const struct encounter_view *record, const uint8_t digest[16], uint64_t fingerprint,
+                      const struct store_receipt *receipt)
+{
+  assert(s->in_transaction);
+  assert(encounter_has(record, FIELD_ENCOUNTER_ID) && record->field[FIELD_ENCOUNTER_ID].size == 16);
+  if (s->failure.status)
+    return 0;
+  if (s->hint_valid) {
+    if (store_hint_remove(&s->env, &s->failure))
+      return 0;
+    s->hint_valid = false;
+  }
+  if (!store_block_builder_add(&s->block, record->record, record->record_size, record->field[FIELD_ENCOUNTER_ID].bytes, digest,
+                               receipt->submitter, receipt->received_us))
+    return 0;
+  const uint64_t sequence = s->meta.records + s->block.count;
+  struct store_cell cell;
+  store_cell_of(&cell, record);
+  int code = store_index_insert(&s->index, fingerprint, sequence) ? ENOMEM : 0;
+  if (!code && store_cells_stage(&s->cells, &cell))
+    code = ENOMEM;
+  if (code) {
+    writer_stop(s, code, "there is no memory for the index; nothing of this transaction was kept");
+    return 0;
+  }
+  return sequence;
+}
+
+void store_quarantine(struct store *s, const uint8_t *bytes, size_t size, uint32_t reason, uint32_t field,
+                      const struct store_receipt *receipt)
+{
+  assert(s->in_transaction && size <= UINT32_MAX);
+  if (s->failure.status)
+    return;
+  const struct store_refused entry = {.reason = reason,
+                                      .field = field,
+                                      .submitter = receipt->submitter,
+                                      .first_us = receipt->received_us,
+                                      .last_us = receipt->received_us,
+                                      .bytes = bytes,
+                                      .size = (uint32_t)size};
+  bool kept = false;
+  int code = writer_need_txn(s);
+  if (!code)
+    code = store_quarantine_put(&s->env, s->txn, &s->meta, &s->quarantine_limits, &entry, &kept);
+  if (code)
+    writer_stop(s, code, "a refused record could not be kept; nothing of this transaction was kept");
+  else if (kept)
+    s->refused_written = true;
+  else
+    s->quarantine_overflow++;
+}
+
+/* ---- commit ---- */
+
+static bool fold_due(const struct store *s, uint64_t records)
+{
+  return s->cells.used >= STORE_TALLY_FOLD_CELLS || records - s->meta.tally_records >= STORE_TALLY_FOLD_RECORDS;
+}
+
+/* Puts everything into LMDB's transaction; next becomes the meta of the state after it. */
+static int commit_write(struct store *s, struct store_meta *next)
+{
+  int code = FAULT("store.before-commit") ? errno : writer_need_txn(s);
+  if (!code && store_cells_flush(&s->cells))
+    code = ENOMEM;
+  if (!code && s->block.count) {
+    code = store_block_builder_write(&s->block, s->txn, s->env.journal, next->records + 1, next->shard, next->chain);
+    next->records += s->block.count;
+    next->record_bytes += s->block.bytes_used;
+    next->blocks++;
+  }
+  if (!code && fold_due(s, next->records)) {
+    code = store_tally_fold(&s->cells, s->txn, s->env.tally);
+    next->tally_records = next->records;
+  }
+  if (!code)
+    code = store_meta_save(&s->env, s->txn, next);
+  return code;
+}
+
+int store_commit(struct store *s, struct failure *failure)
+{
+  assert(s->in_transaction);
+  s->in_transaction = false;
+  struct store_meta next = s->meta;
+  if (!s->failure.status && (s->block.count || s->refused_written)) {
+    if (s->cursor)
+      mdb_cursor_close(s->cursor);
+    s->cursor = NULL;
+    int code = commit_write(s, &next);
+    if (!code && FAULT("store.in-transaction"))
+      code = errno;
+    if (!code) {
+      code = mdb_txn_commit(s->txn);
+      s->txn = NULL; /* LMDB has freed it either way */
+    }
+    if (!code && FAULT("store.after-commit"))
+      code = errno;
+    if (code)
+      writer_stop(s, code, "a commit failed; what was acknowledged before stands, nothing of this transaction is; the shard stops");
+    else
+      store_env_cover(&s->env);
+  }
+  store_transaction_abort(s);
+  if (s->failure.status)
+    return failure_set(failure, s->failure.status, "%s", s->failure.text);
+  s->meta = next;
+  return MUSTER_OK;
+}

@@ -1,0 +1,306 @@
+#include "store/env.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define ENV_DATABASES_MAX 8
+#define ENV_READERS_MAX 126
+#define ENV_META_PAGES 2
+#define ENV_PAGE_BYTES_MIN 4096u
+
+/* Which environments this process has open, by file. A child after fork inherits the list but not the environments, hence the pid. */
+static struct {
+  pid_t pid;
+  dev_t device;
+  ino_t inode;
+} env_open_list[2 * LIMIT_SHARDS];
+
+static int env_register(struct store_env *e, struct failure *failure)
+{
+  const unsigned count = sizeof env_open_list / sizeof env_open_list[0];
+  const pid_t self = getpid();
+  struct stat st;
+  if (stat(e->path, &st) != 0)
+    return failure_set_errno(failure, MUSTER_ERR_IO, errno, "shard %s: the directory cannot be read", e->path);
+  unsigned vacant = count;
+  for (unsigned i = 0; i < count; i++) {
+    if (env_open_list[i].pid != self)
+      vacant = i;
+    else if (env_open_list[i].device == st.st_dev && env_open_list[i].inode == st.st_ino)
+      return failure_set(failure, MUSTER_ERR_USAGE, "shard %s: this process has it open already; nothing was changed", e->path);
+  }
+  if (vacant == count)
+    return failure_set(failure, MUSTER_ERR_LIMIT, "shard %s: this process has %u shards open, which is the most", e->path, count);
+  env_open_list[vacant].pid = self;
+  env_open_list[vacant].device = st.st_dev;
+  env_open_list[vacant].inode = st.st_ino;
+  e->slot = vacant;
+  return MUSTER_OK;
+}
+
+void store_env_path(const struct store_env *e, char *out, const char *file)
+{
+  char *end = stpcpy(out, e->path); /* STORE_PATH_MAX leaves room */
+  *end++ = '/';
+  strcpy(end, file);
+}
+
+bool store_env_marked(const struct store_env *e)
+{
+  char marker[LIMIT_PATH_BYTES];
+  store_env_path(e, marker, STORE_FILE_MARKER);
+  return access(marker, F_OK) == 0;
+}
+
+int store_env_sync_directory(const char *path, struct failure *failure)
+{
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int failed = fd < 0 || fsync(fd) != 0 ? errno : 0;
+  if (fd >= 0)
+    close(fd);
+  if (failed)
+    return failure_set_errno(failure, MUSTER_ERR_IO, failed, "directory %s cannot be synced", path);
+  return MUSTER_OK;
+}
+
+int store_env_status(int code)
+{
+  switch (code) {
+  case MDB_SUCCESS: return MUSTER_OK;
+  case MDB_MAP_FULL:
+  case ENOSPC:
+  case EDQUOT: return MUSTER_ERR_FULL;
+  case MDB_CORRUPTED:
+  case MDB_PAGE_NOTFOUND:
+  case MDB_INVALID:
+  case MDB_INCOMPATIBLE: return MUSTER_ERR_CORRUPT;
+  case MDB_VERSION_MISMATCH: return MUSTER_ERR_VERSION;
+  case EACCES:
+  case EPERM:
+  case EROFS: return MUSTER_ERR_DENIED;
+  case ENOMEM: return MUSTER_ERR_MEMORY;
+  default: return MUSTER_ERR_IO;
+  }
+}
+
+int store_env_failure(struct failure *failure, const struct store_env *e, int code, const char *doing)
+{
+  return failure_set(failure, store_env_status(code), "shard %s: %s: %s", e->path, doing, mdb_strerror(code));
+}
+
+int store_env_journal_failure(struct failure *failure, const struct store_env *e, int code, uint64_t sequence, const char *doing)
+{
+  if (code != MDB_CORRUPTED)
+    return store_env_failure(failure, e, code, doing);
+  return failure_set(failure, MUSTER_ERR_CORRUPT,
+                     "shard %s: %s: the block that holds sequence %" PRIu64 " is missing or contradicts its checksum; nothing was changed; "
+                     "muster verify tells what is wrong, a backup brings it back",
+                     e->path, doing, sequence);
+}
+
+/* Before LMDB looks: a file that is missing or shorter than its two first pages. */
+static int env_check_beginning(const struct store_env *e, enum store_env_mode mode, struct failure *failure)
+{
+  char data[LIMIT_PATH_BYTES];
+  store_env_path(e, data, STORE_FILE_DATA);
+  struct stat st;
+  const bool missing = stat(data, &st) != 0;
+  if (missing && errno != ENOENT)
+    return failure_set_errno(failure, store_env_status(errno), errno, "shard %s: data.mdb cannot be read", e->path);
+  const uint64_t size = missing ? 0 : (uint64_t)st.st_size;
+  if (size >= ENV_META_PAGES * ENV_PAGE_BYTES_MIN)
+    return MUSTER_OK;
+  if (store_env_marked(e))
+    return failure_set(failure, MUSTER_ERR_CORRUPT,
+                       "shard %s: data.mdb is %s (%" PRIu64
+                       " bytes) although this shard was in use; nothing was changed; bring the file back "
+                       "from a backup",
+                       e->path, missing ? "missing" : "cut off", size);
+  if (mode == STORE_ENV_READ)
+    return failure_set(failure, MUSTER_ERR_NOT_FOUND, "shard %s: there is no store yet", e->path);
+  /* Creation was interrupted before anything could be acknowledged. */
+  if (!missing && unlink(data) != 0)
+    return failure_set_errno(failure, MUSTER_ERR_IO, errno, "shard %s: a half-created data.mdb cannot be removed", e->path);
+  return MUSTER_OK;
+}
+
+/* After LMDB has read its meta pages and before any other page: is the file as long as they say? */
+static int env_check_length(const struct store_env *e, struct failure *failure)
+{
+  char data[LIMIT_PATH_BYTES];
+  store_env_path(e, data, STORE_FILE_DATA);
+  const uint64_t wanted = store_env_file_bytes(e);
+  struct stat st;
+  if (stat(data, &st) != 0)
+    return failure_set_errno(failure, MUSTER_ERR_IO, errno, "shard %s: data.mdb cannot be read", e->path);
+  if ((uint64_t)st.st_size < wanted)
+    return failure_set(failure, MUSTER_ERR_CORRUPT,
+                       "shard %s: data.mdb is cut off: it has %" PRIu64 " bytes and needs %" PRIu64
+                       "; nothing was changed; bring the file back from a backup",
+                       e->path, (uint64_t)st.st_size, wanted);
+  return MUSTER_OK;
+}
+
+static int env_make(struct store_env *e, unsigned flags, uint64_t map_bytes)
+{
+  int code = mdb_env_create(&e->lmdb);
+  if (code)
+    return code;
+  code = mdb_env_set_maxdbs(e->lmdb, ENV_DATABASES_MAX);
+  if (!code)
+    code = mdb_env_set_maxreaders(e->lmdb, ENV_READERS_MAX);
+  if (!code && map_bytes)
+    code = mdb_env_set_mapsize(e->lmdb, map_bytes);
+  if (!code)
+    code = mdb_env_open(e->lmdb, e->path, flags, 0600);
+  if (code) {
+    mdb_env_close(e->lmdb);
+    e->lmdb = NULL;
+  }
+  return code;
+}
+
+/* Where lock.mdb cannot be written, reading is safe only while nobody writes: the shared owner lock keeps a writer out for as long. */
+static int env_make_lockless(struct store_env *e, int denied, struct failure *failure)
+{
+  char owner[LIMIT_PATH_BYTES];
+  store_env_path(e, owner, STORE_FILE_OWNER);
+  e->lock_fd = open(owner, O_RDONLY | O_CLOEXEC);
+  if (e->lock_fd >= 0 && flock(e->lock_fd, LOCK_SH | LOCK_NB) != 0)
+    return failure_set(
+        failure, MUSTER_ERR_DENIED,
+        "shard %s: a node is writing to it and lock.mdb cannot be written by this user; read it as the user that runs the node", e->path);
+  if (e->lock_fd < 0 && errno != ENOENT)
+    return store_env_failure(failure, e, denied, "the store cannot be opened for reading");
+  int code = env_make(e, MDB_RDONLY | MDB_NOTLS | MDB_NOLOCK, 0);
+  return code ? store_env_failure(failure, e, code, "the store cannot be opened for reading") : MUSTER_OK;
+}
+
+static int env_start(struct store_env *e, enum store_env_mode mode, uint64_t map_bytes, struct failure *failure)
+{
+  int code;
+  if (mode == STORE_ENV_READ) {
+    /* Reading is sequential, so the kernel may read ahead; a transaction is not tied to its thread. */
+    code = env_make(e, MDB_RDONLY | MDB_NOTLS, 0);
+    if (code == EACCES || code == EPERM || code == EROFS)
+      return env_make_lockless(e, code, failure);
+    return code ? store_env_failure(failure, e, code, "the store cannot be opened for reading") : MUSTER_OK;
+  }
+  /* The writer reads single ids at random places: reading ahead would push out what others need. */
+  code = env_make(e, MDB_NORDAHEAD, map_bytes);
+  if (code)
+    return store_env_failure(failure, e, code, "the store cannot be opened");
+  int fd;
+  code = mdb_env_get_fd(e->lmdb, &fd);
+  if (!code && fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+    code = errno;
+  if (code)
+    return store_env_failure(failure, e, code, "the store cannot be set up");
+  store_env_clear_readers(e);
+  return MUSTER_OK;
+}
+
+int store_env_open(struct store_env *e, const char *path, enum store_env_mode mode, uint64_t map_bytes, struct failure *failure)
+{
+  memset(e, 0, sizeof *e);
+  e->lock_fd = -1;
+  if (strlen(path) >= STORE_PATH_MAX)
+    return failure_set(failure, MUSTER_ERR_LIMIT, "a shard's path may have %u bytes", STORE_PATH_MAX - 1);
+  strcpy(e->path, path);
+  int status = env_check_beginning(e, mode, failure);
+  if (status)
+    return status;
+  status = env_register(e, failure);
+  if (status)
+    return status;
+  status = env_start(e, mode, map_bytes, failure);
+  if (!status)
+    status = env_check_length(e, failure);
+  if (status) {
+    if (!e->lmdb)
+      env_open_list[e->slot].pid = 0;
+    store_env_close(e);
+  }
+  return status;
+}
+
+void store_env_close(struct store_env *e)
+{
+  if (e->lmdb) {
+    mdb_env_close(e->lmdb);
+    env_open_list[e->slot].pid = 0;
+    e->lmdb = NULL;
+  }
+  if (e->path[0] && e->lock_fd >= 0)
+    close(e->lock_fd);
+  e->lock_fd = -1;
+}
+
+int store_env_databases(struct store_env *e, MDB_txn *txn, bool create)
+{
+  const unsigned flags = create ? MDB_CREATE : 0;
+  int code = mdb_dbi_open(txn, "meta", flags, &e->meta);
+  if (!code)
+    code = mdb_dbi_open(txn, "journal", flags | MDB_INTEGERKEY, &e->journal);
+  if (!code)
+    code = mdb_dbi_open(txn, "tally", flags, &e->tally);
+  if (!code)
+    code = mdb_dbi_open(txn, "quarantine", flags, &e->quarantine);
+  if (!code)
+    code = mdb_dbi_open(txn, "quarantine_meta", flags, &e->quota);
+  return code;
+}
+
+int store_env_begin_read(struct store_env *e, MDB_txn **txn, struct failure *failure)
+{
+  int code = mdb_txn_begin(e->lmdb, NULL, MDB_RDONLY, txn);
+  if (code == MDB_MAP_RESIZED) {
+    code = mdb_env_set_mapsize(e->lmdb, 0);
+    if (!code)
+      code = mdb_txn_begin(e->lmdb, NULL, MDB_RDONLY, txn);
+  }
+  return code ? store_env_failure(failure, e, code, "no read transaction could be started") : MUSTER_OK;
+}
+
+void store_env_clear_readers(const struct store_env *e)
+{
+  int dead;
+  mdb_reader_check(e->lmdb, &dead); /* what fails is tried again the next time */
+}
+
+uint64_t store_env_file_bytes(const struct store_env *e)
+{
+  MDB_envinfo info;
+  MDB_stat stat;
+  if (mdb_env_info(e->lmdb, &info) || mdb_env_stat(e->lmdb, &stat))
+    return 0;
+  return ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
+}
+
+uint64_t store_env_map_bytes(const struct store_env *e)
+{
+  MDB_envinfo info;
+  return mdb_env_info(e->lmdb, &info) ? 0 : info.me_mapsize;
+}
+
+uint64_t store_env_disk_free_bytes(const struct store_env *e)
+{
+  struct statvfs fs;
+  return statvfs(e->path, &fs) == 0 ? (uint64_t)fs.f_bavail * fs.f_frsize : 0;
+}
+
+void store_env_cover(const struct store_env *e)
+{
+  int fd;
+  struct stat st;
+  const uint64_t wanted = store_env_file_bytes(e);
+  /* What fails here costs nothing that was promised: the pages in question hold no data. */
+  if (mdb_env_get_fd(e->lmdb, &fd) == 0 && fstat(fd, &st) == 0 && (uint64_t)st.st_size < wanted && ftruncate(fd, (off_t)wanted) != 0)
+    return;
+}

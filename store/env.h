@@ -1,0 +1,67 @@
+/*
+ * The LMDB environment of one shard: flags, databases, what LMDB's error codes mean for Muster, and the checks that must
+ * come before the first page is touched (a cut data.mdb would end the process with SIGBUS). Inside store/ only. The
+ * struct belongs to a writer or a reader; one process opens an environment at most once, because closing a second one
+ * would drop the locks of the first (store_env_open refuses it).
+ */
+#ifndef MUSTER_STORE_ENV_H
+#define MUSTER_STORE_ENV_H
+
+#include <lmdb.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/failure.h"
+#include "core/limits.h"
+
+/* Beside data.mdb and lock.mdb. The marker is written when a new shard is on disk: with it, an empty or missing data.mdb is damage, not a
+ * beginning. */
+#define STORE_FILE_DATA "data.mdb"
+#define STORE_FILE_LOCK "lock.mdb"
+#define STORE_FILE_OWNER "owner.lock"
+#define STORE_FILE_MARKER "created"
+#define STORE_FILE_HINT "index.hint"
+#define STORE_PATH_MAX (LIMIT_PATH_BYTES - 32u) /* of the directory, its end included: leaves room for any file's name */
+
+enum store_env_mode { STORE_ENV_WRITE, STORE_ENV_READ };
+
+struct store_env {
+  MDB_env *lmdb;
+  MDB_dbi meta, journal, tally, quarantine, quota;
+  char path[LIMIT_PATH_BYTES]; /* the shard's directory, for sentences and files */
+  unsigned slot;               /* in the process's list of open environments */
+  int lock_fd;                 /* shared owner lock of a reader that runs without lock.mdb, else -1 */
+};
+
+/* Opens the environment, no database yet. On failure nothing stays open. A writer makes what is missing, unless the marker says that it
+ * was there. */
+int store_env_open(struct store_env *e, const char *path, enum store_env_mode mode, uint64_t map_bytes, struct failure *failure);
+void store_env_close(struct store_env *e); /* a zeroed or closed one is fine */
+
+/* Opens the databases within txn; the handles stay valid when txn has been committed. create: a writer with a fresh store. Returns an
+ * LMDB code. */
+int store_env_databases(struct store_env *e, MDB_txn *txn, bool create);
+
+/* A read transaction; follows a map that another process has made larger. */
+int store_env_begin_read(struct store_env *e, MDB_txn **txn, struct failure *failure);
+
+/* The muster_status of an LMDB or errno code, and a failure that says both. */
+int store_env_status(int code);
+int store_env_failure(struct failure *failure, const struct store_env *e, int code, const char *doing);
+/* The same of work on the journal: MDB_CORRUPTED names the block that holds, or should hold, a sequence. */
+int store_env_journal_failure(struct failure *failure, const struct store_env *e, int code, uint64_t sequence, const char *doing);
+
+void store_env_clear_readers(const struct store_env *e);  /* lets go of what readers that are dead still hold */
+uint64_t store_env_file_bytes(const struct store_env *e); /* pages up to the last one in use */
+uint64_t store_env_map_bytes(const struct store_env *e);
+uint64_t store_env_disk_free_bytes(const struct store_env *e);
+/* Makes the file as long as its last page: LMDB may give out a page at the end that it then never writes, and the length is what tells a
+ * cut file. */
+void store_env_cover(const struct store_env *e);
+
+bool store_env_marked(const struct store_env *e); /* the marker is there */
+/* The path of a file in the shard's directory; out has LIMIT_PATH_BYTES. */
+void store_env_path(const struct store_env *e, char *out, const char *file);
+int store_env_sync_directory(const char *path, struct failure *failure);
+
+#endif

@@ -1,0 +1,139 @@
+#include "store/quarantine.h"
+
+#include <string.h>
+#include <xxhash.h>
+
+#include "proto/varint.h"
+
+static void refused_key(uint8_t key[STORE_REFUSED_KEY_BYTES], uint32_t submitter, const uint8_t *bytes, size_t size)
+{
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes, size));
+  store_u32(key, __builtin_bswap32(submitter));
+  memcpy(key + 4, canonical.digest, 16);
+}
+
+static uint64_t refused_checksum(struct store_refused_header header, uint32_t submitter, const uint8_t *bytes, size_t size)
+{
+  header.checksum = 0;
+  return XXH3_64bits_withSeed(&header, sizeof header, XXH3_64bits_withSeed(bytes, size, submitter));
+}
+
+/* Puts the checksum into the header, and both parts into the room that LMDB gave. */
+static void refused_write(uint8_t *out, struct store_refused_header *header, const struct store_refused *entry)
+{
+  header->checksum = refused_checksum(*header, entry->submitter, entry->bytes, entry->size);
+  memcpy(out, header, sizeof *header);
+  if (entry->size)
+    memcpy(out + sizeof *header, entry->bytes, entry->size);
+}
+
+/* Counts the same bytes once more, in place. A damaged entry is not counted on: a new checksum would hide the damage. */
+static int refused_again(const struct store_env *e, MDB_txn *txn, MDB_val *key, const MDB_val *found, const struct store_refused *entry)
+{
+  struct store_refused_header header;
+  if (found->mv_size < sizeof header || !store_quarantine_intact(key, found))
+    return MDB_CORRUPTED;
+  memcpy(&header, found->mv_data, sizeof header);
+  header.times++;
+  header.last_us = entry->last_us;
+  header.reason = entry->reason;
+  header.field = entry->field;
+  /* The old value may be on a page that the put replaces: the bytes are taken from the caller, who has the same. */
+  MDB_val value = {.mv_size = sizeof header + entry->size};
+  int code = mdb_put(txn, e->quarantine, key, &value, MDB_RESERVE);
+  if (code)
+    return code;
+  refused_write(value.mv_data, &header, entry);
+  return 0;
+}
+
+static int quota_load(const struct store_env *e, MDB_txn *txn, uint32_t submitter, struct store_quota *quota)
+{
+  uint32_t number = __builtin_bswap32(submitter);
+  MDB_val key = {.mv_size = sizeof number, .mv_data = &number}, value;
+  *quota = (struct store_quota){0};
+  int code = mdb_get(txn, e->quota, &key, &value);
+  if (code)
+    return code == MDB_NOTFOUND ? 0 : code;
+  if (value.mv_size != sizeof *quota)
+    return MDB_CORRUPTED;
+  memcpy(quota, value.mv_data, sizeof *quota);
+  return 0;
+}
+
+static int refused_new(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, MDB_val *key, const struct store_refused *entry)
+{
+  struct store_refused_header header = {.number = meta->quarantine_next,
+                                        .first_us = entry->first_us,
+                                        .last_us = entry->last_us,
+                                        .times = 1,
+                                        .reason = entry->reason,
+                                        .field = entry->field};
+  MDB_val value = {.mv_size = sizeof header + entry->size};
+  int code = mdb_put(txn, e->quarantine, key, &value, MDB_RESERVE | MDB_NOOVERWRITE);
+  if (code)
+    return code;
+  refused_write(value.mv_data, &header, entry);
+  meta->quarantine_next++;
+  meta->quarantined++;
+  return 0;
+}
+
+int store_quarantine_put(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, const struct store_quarantine_limits *limits,
+                         const struct store_refused *entry, bool *kept)
+{
+  uint8_t name[STORE_REFUSED_KEY_BYTES];
+  refused_key(name, entry->submitter, entry->bytes, entry->size);
+  MDB_val key = {.mv_size = sizeof name, .mv_data = name}, found;
+  *kept = true;
+  int code = mdb_get(txn, e->quarantine, &key, &found);
+  if (code != MDB_NOTFOUND)
+    return code ? code : refused_again(e, txn, &key, &found, entry);
+  struct store_quota quota;
+  code = quota_load(e, txn, entry->submitter, &quota);
+  if (code)
+    return code;
+  if (quota.records >= limits->records || quota.bytes + entry->size > limits->bytes) {
+    *kept = false;
+    return 0;
+  }
+  code = refused_new(e, txn, meta, &key, entry);
+  if (code)
+    return code;
+  quota.records++;
+  quota.bytes += entry->size;
+  uint32_t number = __builtin_bswap32(entry->submitter);
+  MDB_val quota_key = {.mv_size = sizeof number, .mv_data = &number}, quota_value = {.mv_size = sizeof quota, .mv_data = &quota};
+  return mdb_put(txn, e->quota, &quota_key, &quota_value, 0);
+}
+
+bool store_quarantine_parse(struct store_refused *entry, const MDB_val *key, const MDB_val *value)
+{
+  struct store_refused_header header;
+  if (key->mv_size != STORE_REFUSED_KEY_BYTES || value->mv_size < sizeof header)
+    return false;
+  memcpy(&header, value->mv_data, sizeof header);
+  *entry = (struct store_refused){.number = header.number,
+                                  .reason = header.reason,
+                                  .field = header.field,
+                                  .submitter = __builtin_bswap32(load_u32(key->mv_data)),
+                                  .first_us = header.first_us,
+                                  .last_us = header.last_us,
+                                  .times = header.times,
+                                  .bytes = (const uint8_t *)value->mv_data + sizeof header,
+                                  .size = (uint32_t)(value->mv_size - sizeof header)};
+  return true;
+}
+
+bool store_quarantine_intact(const MDB_val *key, const MDB_val *value)
+{
+  uint8_t name[STORE_REFUSED_KEY_BYTES];
+  struct store_refused_header header;
+  const uint32_t submitter = __builtin_bswap32(load_u32(key->mv_data));
+  const uint8_t *bytes = (const uint8_t *)value->mv_data + sizeof header;
+  const size_t size = value->mv_size - sizeof header;
+  memcpy(&header, value->mv_data, sizeof header);
+  refused_key(name, submitter, bytes, size);
+  return memcmp(name, key->mv_data, sizeof name) == 0 && refused_checksum(header, submitter, bytes, size) == header.checksum;
+}

@@ -1,0 +1,51 @@
+/*
+ * The quarantine: refused records, kept for people to look at, within a quota per submitter. Key = submitter
+ * (big-endian) and XXH3-128 of the bytes, so the same bytes of the same submitter are one entry with a count, however
+ * often they come. Entries go into the transaction in hand as they come: what a commit may hold bounds them. Inside
+ * store/ only; the writer owns the struct.
+ */
+#ifndef MUSTER_STORE_QUARANTINE_H
+#define MUSTER_STORE_QUARANTINE_H
+
+#include <lmdb.h>
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "store/env.h"
+#include "store/meta.h"
+#include "store/store.h"
+
+#define STORE_REFUSED_KEY_BYTES 20u
+
+/* As stored, little-endian; the record's bytes follow. */
+struct store_refused_header {
+  uint64_t checksum; /* XXH3-64 of this header with 0 here; its seed is the XXH3-64 of the bytes, whose seed is the submitter */
+  uint64_t number;
+  int64_t first_us, last_us;
+  uint64_t times;
+  uint32_t reason, field; /* of the last time */
+};
+static_assert(sizeof(struct store_refused_header) == 48, "the quarantine entry is a format");
+
+/* Of one submitter, as stored in quarantine_meta under its number (big-endian). */
+struct store_quota {
+  uint64_t records, bytes;
+};
+static_assert(sizeof(struct store_quota) == 16, "the quota is a format");
+
+struct store_quarantine_limits {
+  uint64_t records, bytes; /* per submitter */
+};
+
+/* Keeps or counts one; meta's numbers follow. *kept tells whether anything was written (false: past the quota). An LMDB code. */
+int store_quarantine_put(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, const struct store_quarantine_limits *limits,
+                         const struct store_refused *entry, bool *kept);
+
+/* Reads an entry; what points into it is valid as long as the value. false: the layout is wrong. */
+bool store_quarantine_parse(struct store_refused *entry, const MDB_val *key, const MDB_val *value);
+/* Of a parsed entry: whether the key is the one of its bytes and the checksum is right. */
+bool store_quarantine_intact(const MDB_val *key, const MDB_val *value);
+
+#endif

@@ -1,0 +1,50 @@
+/*
+ * The inside of a shard's writer, shared by its two files: store.c opens, rebuilds and closes; commit.c runs
+ * transactions. Everything is owned by the struct, which lives on the heap of the one worker process that owns the
+ * shard.
+ */
+#ifndef MUSTER_STORE_WRITER_H
+#define MUSTER_STORE_WRITER_H
+
+#include <lmdb.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/failure.h"
+#include "store/env.h"
+#include "store/index.h"
+#include "store/journal.h"
+#include "store/meta.h"
+#include "store/quarantine.h"
+#include "store/store.h"
+#include "store/tally.h"
+
+struct store {
+  struct store_env env;
+  struct store_meta meta;           /* of the last commit; quarantine numbers are those of the transaction in hand */
+  struct store_index index;         /* runs ahead of meta by what the transaction in hand appended */
+  uint8_t *columns_checked;         /* after a start from the hint: a bit per sequence of that time, set on the first of a block that was */
+  uint64_t columns_unchecked;       /* sequences up to this one need that bit; 0 after a rebuild, which has checked all */
+  struct store_block_builder block; /* the transaction in hand: sequences meta.records + 1 and on */
+  struct store_cells cells;         /* the records after meta.tally_records, those of the transaction in hand included */
+  struct store_quarantine_limits quarantine_limits;
+  uint64_t quarantine_overflow;
+  uint64_t fingerprint_mask;
+  uint64_t fingerprint_hits, fingerprint_false;
+  int owner_fd; /* holds the flock */
+  bool rebuilt;
+  bool hint_valid; /* the file on disk is of this very state */
+
+  bool in_transaction;
+  bool refused_written;    /* the quarantine changed in this transaction */
+  MDB_txn *txn;            /* started at first need */
+  MDB_cursor *cursor;      /* over the journal, within txn */
+  struct store_block seen; /* the block last looked at, within txn; base NULL: none */
+
+  struct failure failure; /* the first error; with it the store is stopped */
+};
+
+/* Ends the transaction without a trace in LMDB. */
+void store_transaction_abort(struct store *s);
+
+#endif

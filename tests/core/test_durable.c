@@ -1,0 +1,123 @@
+/* core/durable.c: files that are replaced whole or stay as they were. (That a created one is whole: tests/core/test_keys.c.) */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/durable.h"
+#include "core/limits.h"
+#include "core/scratch.h"
+
+static char scratch[SCRATCH_BYTES];
+
+static int setup(void **state)
+{
+  (void)state;
+  scratch_make(scratch);
+  return 0;
+}
+
+static int teardown(void **state)
+{
+  (void)state;
+  scratch_remove(scratch);
+  return 0;
+}
+
+static void below(char out[LIMIT_PATH_BYTES], const char *name) { snprintf(out, LIMIT_PATH_BYTES, "%s/%s", scratch, name); }
+
+static unsigned mode_of(const char *path)
+{
+  struct stat info;
+  assert_int_equal(stat(path, &info), 0);
+  return (unsigned)(info.st_mode & 07777);
+}
+
+static void read_all(const char *path, char out[64])
+{
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  const ssize_t size = read(fd, out, 63);
+  assert_true(size >= 0);
+  out[size] = '\0';
+  close(fd);
+}
+
+static void test_replace_file(void **state)
+{
+  (void)state;
+  char path[LIMIT_PATH_BYTES], text[64];
+  below(path, "file");
+  assert_int_equal(durable_replace_file(path, "first", 5, 0600, NULL), MUSTER_OK);
+  assert_int_equal(mode_of(path), 0600);
+  const int old = open(path, O_RDONLY | O_CLOEXEC);
+  assert_int_equal(durable_replace_file(path, "the second", 10, 0400, NULL), MUSTER_OK);
+  read_all(path, text);
+  assert_string_equal(text, "the second");
+  assert_int_equal(mode_of(path), 0400);
+  assert_int_equal(read(old, text, sizeof text), 5); /* who had it open still reads the old one, whole */
+  close(old);
+  assert_int_equal(durable_replace_file(path, "", 0, 0600, NULL), MUSTER_OK);
+  read_all(path, text);
+  assert_string_equal(text, "");
+  below(path, "missing/file");
+  struct failure f = FAILURE_NONE;
+  assert_int_equal(durable_replace_file(path, "x", 1, 0600, &f), MUSTER_ERR_NOT_FOUND);
+}
+
+static void test_replace_file_that_fails_keeps_the_old(void **state)
+{
+  (void)state;
+  char path[LIMIT_PATH_BYTES], text[64];
+  static const uint8_t large[8192];
+  below(path, "file");
+  assert_int_equal(durable_replace_file(path, "first", 5, 0600, NULL), MUSTER_OK);
+  struct rlimit before, small;
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+  small = before;
+  small.rlim_cur = 4096;
+  signal(SIGXFSZ, SIG_IGN);
+  struct failure f = FAILURE_NONE;
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const int status = durable_replace_file(path, large, sizeof large, 0600, &f);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  assert_int_equal(status, MUSTER_ERR_IO);
+  assert_non_null(strstr(f.text, "stays as it was"));
+  read_all(path, text);
+  assert_string_equal(text, "first");
+  assert_int_equal(unlink(path), 0);
+  assert_int_equal(rmdir(scratch), 0); /* nothing was left beside it */
+  assert_int_equal(mkdir(scratch, 0700), 0);
+}
+
+static void test_created_only_where_nothing_is(void **state)
+{
+  (void)state;
+  char path[LIMIT_PATH_BYTES], text[64];
+  struct failure f = FAILURE_NONE;
+  below(path, "file");
+  assert_int_equal(durable_create_file(path, "first", 5, 0600, NULL), MUSTER_OK);
+  assert_int_equal(mode_of(path), 0600);
+  assert_int_equal(durable_create_file(path, "second", 6, 0600, &f), MUSTER_ERR_CREATE);
+  read_all(path, text);
+  assert_string_equal(text, "first");
+  assert_int_equal(unlink(path), 0);
+  assert_int_equal(rmdir(scratch), 0); /* nothing was left beside it */
+  assert_int_equal(mkdir(scratch, 0700), 0);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(test_replace_file, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_replace_file_that_fails_keeps_the_old, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_created_only_where_nothing_is, setup, teardown),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

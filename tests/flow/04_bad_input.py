@@ -1,0 +1,142 @@
+#!/usr/bin/python3
+"""Bad input: a clear error that says where, what was kept, and nothing lost."""
+import os
+import re
+
+import wire
+from harness import check, check_equal, delimited, feed, finished, main, number, summary, wait_until
+
+
+def truncated_stream(t):
+    """a stream cut in the middle: which byte, how many records before it were submitted"""
+    node = t.node()
+    stream = t.generate(1000)
+    done = t.muster("submit", t.write("cut.pb", stream[:-7]), code=65)
+    check_equal(summary(done)["accepted"], 999, "records before the cut")
+    whole = wire.stream_of(delimited(stream)[:999])
+    check(f"{len(whole):,}" in done.error() or str(len(whole)) in done.error(), f"the byte {len(whole)}: {done.error()}")
+    check("999" in done.error() and "cut.pb" in done.error(), done.error())
+    check_equal(summary(t.muster("submit", "-", stdin=stream))["accepted"], 1, "the rest, by running it again")
+    node.stop()
+
+
+def not_protobuf(t):
+    """text in the place of protobuf"""
+    node = t.node()
+    done = t.muster("submit", "-", stdin=b"To whom it may concern:\nthis is a letter.\n" * 50, code=65)
+    check("MALFORMED" in done.text() or re.search(r"byte \d+", done.error()), done.text() + done.error())
+    check_equal(summary(done)["accepted"], 0, "accepted")
+    check("letter" not in done.text() + done.error(), "an error shows content")
+    node.stop()
+
+
+def giant_length(t):
+    """a 4 GiB length prefix"""
+    node = t.node()
+    done = t.muster("submit", "-", stdin=t.generate(5) + wire.varint(4 << 30) + b"abc", code=65)
+    check_equal(summary(done)["accepted"], 5, "records before it")
+    check("byte" in done.error(), done.error())
+    node.stop()
+
+
+def zero_records(t):
+    """an empty file"""
+    node = t.node()
+    check("no records" in t.muster("submit", "-", stdin=b"", code=65).error(), "empty input")
+    node.stop()
+
+
+def record_too_large(t):
+    """an over-sized record among good ones: named, the others are submitted"""
+    node = t.node()
+    stream = t.generate(3) + wire.varint(20000) + b"\x0a" * 20000 + t.generate(3, 8)
+    done = t.muster("submit", "-", stdin=stream, code=65)
+    check_equal(summary(done)["accepted"], 6, "the others")
+    check("record 4" in done.error(), done.error())
+    node.stop()
+
+
+def ndjson_with_a_bad_line(t):
+    """NDJSON with bad lines in the middle: line numbers and fields, the others are submitted"""
+    node = t.node()
+    lines = t.generate(6, 7, "--format", "ndjson").splitlines(keepends=True)
+    lines.insert(2, b"{broken\n")
+    lines.insert(4, lines[0].replace(b'"station"', b'"stationn"'))
+    path = t.write("r.ndjson", b"".join(lines))
+    done = t.muster("submit", path, "--format", "ndjson", code=65)
+    check_equal(summary(done)["accepted"], 6, "the others")
+    check(f"{path}:3:" in done.error() and f"{path}:5:" in done.error() and "stationn" in done.error(), done.error())
+    value = re.search(rb'"station":\s*"([^"]+)"', lines[0]).group(1).decode()
+    check(value not in done.error(), "an error shows a record's content")
+    node.stop()
+
+
+def json_without_its_format(t):
+    """JSON that is not said to be JSON: nothing is sent; protobuf that is said to be JSON: one hint"""
+    node = t.node()
+    stream = t.generate(6)
+    lines = t.generate(6, 7, "--format", "ndjson")
+    for text in (lines, b" \n" + lines, lines.replace(b'{"', b'{\n "'), b'{"a" :1}'):
+        refused = t.muster("submit", "-", stdin=text, code=65)
+        check("--format ndjson" in refused.error() and refused.out == b"", refused.error())
+    check_equal(t.status()["records_received"], 0, "sent")
+    check_equal(t.muster("quarantine", "list").text().count("MALFORMED"), 0, "quarantined")
+    # The length of a record of 123 bytes is a brace, and its first field's tag a newline.
+    brace = next(r for r in (wire.record(t.random, device="x" * n) for n in range(1, 110)) if len(r) == 123)
+    check_equal(summary(t.muster("submit", "-", stdin=wire.stream_of([brace])))["accepted"], 1, "a record of 123 bytes")
+    done = t.muster("submit", "-", "--format", "ndjson", stdin=stream, code=65)
+    check_equal(done.error().count("This is not text"), 1, f"hints in: {done.error()}")
+    check_equal(summary(t.muster("submit", "-", "--format", "pb", stdin=stream))["accepted"], 6, "as it is")
+    node.stop()
+
+
+def missing_file(t):
+    """a file that is not there"""
+    check("nowhere.pb" in t.muster("submit", t.path("nowhere.pb"), code=66).error(), "names the file")
+
+
+def node_dies_in_the_middle(t):
+    """a node killed in the middle of a submit: the command waits, resends, finishes"""
+    node = t.node()
+    submit = t.popen("submit", "-", stdin=-1, stdout=-1, stderr=-1)
+    feed(submit, t.generate(200000), 2)
+    wait_until(lambda: t.status()["records_accepted"] > 20000, 20, "the submit to be under way")
+    node.kill_all()
+    node = t.node()
+    check(submit.poll() is None, "the submit was over before the node died: nothing was tried")
+    done = finished(submit)
+    check_equal(done.code, 0, f"exit of submit: {done.error()}")
+    check_equal(summary(done)["submitted"], 200000, "submitted")
+    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 200000, "stored")
+    node.stop()
+
+
+def node_never_comes_back(t):
+    """a node that stays away: exit 75 and how many records have no verdict"""
+    node = t.node()
+    submit = t.popen("submit", "-", "--timeout", "2", stdin=-1, stdout=-1, stderr=-1)
+    feed(submit, t.generate(200000), 2)
+    wait_until(lambda: t.status()["records_accepted"] > 5000, 20, "the submit to be under way")
+    node.kill_all()
+    done = finished(submit)
+    check_equal(done.code, 75, f"exit of submit: {done.error()}")
+    unanswered = number(r"([1-9][\d,]*) records have no verdict", done.error())
+    check_equal(number(r"([\d,]+) without a verdict", done.text()), unanswered, "the summary")
+    counts = summary(done)
+    check_equal(counts["accepted"] + counts["duplicate"] + counts["conflict"] + counts["invalid"] + unanswered, counts["submitted"], "the summary adds up")
+
+
+def slow_start(t):
+    """a submit that is there before its node waits for it"""
+    t.node().stop()
+    submit = t.popen("submit", t.write("s.pb", t.generate(1000)), "--endpoint", f"ipc://{t.data}/run/submit.sock", stdout=-1, stderr=-1)
+    os.sched_yield()
+    node = t.node()
+    out, error = submit.communicate(timeout=60)
+    check_equal(submit.returncode, 0, error.decode())
+    check_equal(number(r"([\d,]+) accepted", out.decode()), 1000, "accepted")
+    node.stop()
+
+
+main("bad input", [truncated_stream, not_protobuf, giant_length, zero_records, record_too_large, ndjson_with_a_bad_line, json_without_its_format, missing_file,
+                   node_dies_in_the_middle, node_never_comes_back, slow_start])

@@ -1,0 +1,188 @@
+#!/usr/bin/python3
+"""Directories that are not as they should be: another user's, read-only, newer, incomplete, cut, full."""
+import errno
+import os
+import re
+import shutil
+import subprocess
+import time
+
+import wire
+from harness import Skipped, check, check_equal, delimited, feed, finished, main, number, small_disk, summary, wait_until
+from oracle import Oracle, conserved
+
+
+def of_another_user(t):
+    """a data directory of another user is refused with both numbers"""
+    if os.getuid() != 0:
+        raise Skipped("only root can give a directory away")
+    t.node().stop()
+    os.chown(t.data, 12345, 12345)
+    refused = t.muster("run", "--data", t.data, "--listen", "none", code=77)
+    check("12345" in refused.error(), refused.error())
+    t.muster("tally", code=77)
+
+
+def open_to_others(t):
+    """a data directory that others may read is refused"""
+    t.node().stop()
+    os.chmod(t.data, 0o755)
+    check("755" in t.muster("run", "--data", t.data, "--listen", "none", code=77).error(), "mode")
+
+
+def foreign_directory(t):
+    """a directory of other files is never taken for a node's, and no command says to change its mode"""
+    os.mkdir(t.data, 0o755)
+    with open(os.path.join(t.data, "passwd"), "w") as f:
+        f.write("x\n")
+    for command, code in (("status", 66), ("tally", 66), ("verify", 66), ("run", 73)):
+        error = t.muster(command, "--data", t.data, code=code).error()
+        check("no Muster node" in error and "chmod" not in error, f"{command}: {error}")
+    check_equal(os.listdir(t.data), ["passwd"], "what is in it")
+
+
+def read_only(t):
+    """a read-only file system: reading works, running says why not"""
+    node = t.node()
+    t.muster("submit", "-", stdin=t.generate(100))
+    node.stop()
+    if subprocess.run(["mount", "--bind", t.data, t.data], capture_output=True).returncode:
+        raise Skipped("no permission to mount")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", t.data], check=True)
+        refused = t.muster("run", "--data", t.data, "--listen", "none", code=None)
+        check(refused.code in (73, 77) and "read-only" in refused.error().lower(), f"{refused.code}: {refused.error()}")
+        check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 100, "verify of a read-only store")
+    finally:
+        subprocess.run(["umount", t.data])
+    t.node().stop()
+
+
+def shard_missing(t):
+    """a missing shard is named"""
+    t.node("--workers", "3").stop()
+    shutil.rmtree(os.path.join(t.data, "store", "shard-1"))
+    refused = t.muster("run", "--data", t.data, "--listen", "none", code=None)
+    check(refused.code in (65, 78) and "shard 1" in refused.error(), f"{refused.code}: {refused.error()}")
+    check("shard 1" in t.muster("verify", code=None).error(), "verify names it")
+
+
+def truncated_file(t):
+    """a truncated data.mdb is told with both sizes, by the node and by verify"""
+    node = t.node()
+    t.muster("submit", "-", stdin=t.generate(20000))
+    node.stop()
+    path = os.path.join(t.data, "store", "shard-0", "data.mdb")
+    os.truncate(path, os.path.getsize(path) // 2)
+    node = t.node(wait=False)
+    check_equal(node.process.wait(20), 65, f"exit of the node: {node.log()}")
+    check("shard-0" in node.log() or "shard 0" in node.log(), node.log())
+    done = t.muster("verify", code=None)
+    check(done.code != 0 and "shard" in done.error() + done.text(), done.error())
+
+
+def flipped_bit(t):
+    """a flipped bit in a stored record is found by verify, which names the block"""
+    node = t.node("--workers", "1")
+    r = wire.record(t.random, device="CANARY-FLIP")
+    t.muster("submit", "-", stdin=t.generate(2000) + wire.stream_of([r]))
+    node.stop()
+    path = os.path.join(t.data, "store", "shard-0", "data.mdb")
+    with open(path, "r+b") as f:
+        at = f.read().index(b"CANARY-FLIP")
+        f.seek(at)
+        f.write(b"D")
+    done = t.muster("verify", code=1)
+    check(re.search(r"block \d+", done.text() + done.error()), done.text() + done.error())
+    t.muster("get", "0:2001", code=65)
+
+
+def newer_format(t):
+    """a store of a newer format is refused with both versions"""
+    t.node("--workers", "1").stop()
+    path = os.path.join(t.data, "store", "shard-0", "data.mdb")
+    data = open(path, "rb").read()
+    at = [m.start() for m in re.finditer(b"format", data)]
+    check(at, "no key named format in meta")
+    for a in at:  # the value follows its key in LMDB's leaf: a little-endian number 1
+        for b in range(a + 6, a + 10):
+            if data[b] == 1:
+                data = data[:b] + b"\x09" + data[b + 1:]
+                break
+    open(path, "wb").write(data)
+    node = t.node(wait=False)
+    check(node.process.wait(20) != 0, "the node started")
+    check(re.search(r"format 9\b.*format \d+", node.log()), node.log())
+
+
+def full_disk(t):
+    """a full disk: BUSY with the cause, then service resumes once space is back, nothing lost"""
+    with small_disk(t, "96m"):
+        node = t.node("-s", "store.disk_reserve_bytes=32MiB")
+        t.muster("submit", "-", stdin=t.generate(10000, 1))
+        free = os.statvfs(t.data)
+        ballast = os.path.join(t.data, "ballast")
+        with open(ballast, "wb") as f:
+            f.write(b"\0" * (free.f_bavail * free.f_frsize - (20 << 20)))
+        time.sleep(1.2)
+        c = wire.Client(node.endpoints("ipc")[0])
+        words = c.submit([wire.record(t.random) for _ in range(20)]).words
+        check_equal({(w.verdict, w.reason) for w in words}, {(wire.BUSY, wire.wire.REASON_BUSY_DISK)}, "while full")
+        submit = t.popen("submit", t.write("s.pb", t.generate(10000, 2)), stdout=-1, stderr=-1)
+        time.sleep(1)
+        check(submit.poll() is None, "submit did not wait")
+        os.unlink(ballast)
+        out, error = submit.communicate(timeout=60)
+        check_equal(submit.returncode, 0, error.decode())
+        check_equal(number(r"([\d,]+) accepted", out.decode()), 10000, "accepted after space came back")
+        conserved(t)
+        node.stop()
+        check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 20000, "stored")
+
+
+def filled_to_the_last_block(t):
+    """something else fills the disk in the middle of a stream: the node waits for room, then goes on by itself, nothing lost"""
+    with small_disk(t, "160m"):
+        node = t.node("-s", "store.disk_reserve_bytes=0")
+        stream = t.generate(150000, t.seed % 1000)
+        verdicts = t.path("verdicts.tsv")
+        submit = t.popen("submit", "--batch", "300", "--verdicts", verdicts, "-", stdin=subprocess.PIPE, stdout=-1, stderr=-1)
+        feed(submit, stream, 6)
+        wait_until(lambda: sum(p["counters"]["records_accepted"] for p in t.status()["processes"]) > 10000, 10, "records in the store")
+        ballast = os.path.join(t.data, "ballast")
+        with open(ballast, "wb", buffering=0) as f:
+            try:
+                while True:
+                    f.write(bytes(65536))
+            except OSError as error:
+                check_equal(error.errno, errno.ENOSPC, "the end of the ballast")
+            wait_until(lambda: "event=worker.storage_failed" in node.log(), 10, "a commit that fails")
+            check_equal(node.process.poll(), None, f"the node while full: {node.log()[-3000:]}")
+            time.sleep(3)
+            check_equal(node.process.poll(), None, f"the node while full: {node.log()[-3000:]}")
+        os.unlink(ballast)
+        done = finished(submit)
+        check_equal(done.code, 0, done.error() + node.log()[-3000:])
+        check_equal(summary(done)["accepted"] + summary(done)["duplicate"], 150000, "answered in the end")
+        check("event=child.wanting child=worker-" in node.log(), f"the log tells of it: {node.log()[-3000:]}")
+        conserved(t)
+        oracle = Oracle(t)
+        oracle.heard(delimited(stream), verdicts)
+        check_equal(oracle.examine(), 150000, "stored")
+        node.stop()
+        check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 150000, "stored")
+
+
+def write_fails(t):
+    """a failed commit is never acknowledged: the shard starts again from what is on disk"""
+    t.env["MUSTER_FAULT_ONCE_DIR"] = t.directory
+    node = t.node(variant="faults", env={"MUSTER_FAULT": "store.in-transaction:fail:3"})
+    done = t.muster("submit", "-", "--batch", "500", stdin=t.generate(30000))
+    check_equal(summary(done)["accepted"] + summary(done)["duplicate"], 30000, "answered in the end")
+    check("event=worker.storage_failed" in node.log(), f"the log tells of it: {node.log()}")
+    node.stop()
+    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 30000, "stored")
+
+
+main("data directory", [of_another_user, open_to_others, foreign_directory, read_only, shard_missing, truncated_file, flipped_bit, newer_format, full_disk, filled_to_the_last_block,
+                        write_fails])

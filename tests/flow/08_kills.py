@@ -1,0 +1,85 @@
+#!/usr/bin/python3
+"""kill -9 of a worker, of ingest, of the whole node at seeded moments under load, examined by an oracle outside the node.
+ROUNDS chooses how many (20 in `make test`); SEED repeats a run."""
+import os
+import shutil
+import time
+
+import wire
+from harness import SLOW, check, check_equal, delimited, main
+from oracle import Oracle, conserved
+
+ROUNDS = int(os.environ.get("ROUNDS", "20"))
+# Each point with the highest hit at which to kill: a commit takes all that gathered, so there are few of those.
+POINTS = {"worker.before-decode": 5000, "worker.after-dedup": 4, "store.in-transaction": 4, "store.before-commit": 4, "store.after-commit": 4,
+          "worker.after-commit": 4, "ingest.after-dispatch": 60, "ingest.before-answer": 60}
+
+
+def one_round(t, oracle, node, number):
+    target = t.random.choice(["worker 0", "worker 1", "ingest 0", "node", "workers", "twice"])
+    stream = t.generate(100000, t.random.randrange(1 << 30), "--duplicates", "3")
+    path, verdicts = t.write("s.pb", stream), t.path("v.tsv")
+    if os.path.exists(verdicts):
+        os.unlink(verdicts)
+    submit = t.popen("submit", path, "--verdicts", verdicts, "--timeout", "60", stdout=-1, stderr=-1)
+    time.sleep(t.random.random() * 0.15 * SLOW)
+    running = submit.poll() is None
+    if target == "node":
+        node.kill_all()
+        node = t.node()
+    elif target == "workers":
+        node.kill("worker", 0)
+        node.kill("worker", 1)
+    elif target == "twice":
+        node.kill("worker", 0)
+        time.sleep(t.random.random() * 0.2)
+        node.kill("worker", 0)
+    else:
+        role, index = target.split()
+        node.kill(role, int(index))
+    out, error = submit.communicate(timeout=120)
+    check_equal(submit.returncode, 0, f"round {number}, {target}: exit of submit: {error.decode()[-1000:]}")
+    oracle.heard(delimited(stream), verdicts)
+    return node, running
+
+
+def seeded_moments(t):
+    """kills at seeded moments: every verdict true, everything there once"""
+    oracle, node, under_load = Oracle(t), t.node(), 0
+    for number in range(1, ROUNDS + 1):
+        node, running = one_round(t, oracle, node, number)
+        under_load += running
+        if number % 5 == 0 or number == ROUNDS:
+            conserved(t)
+            stored = oracle.examine()
+            print(f"#   {number} rounds, {under_load} of them while a submit ran, {stored:,} records stored, no violation (seed {t.seed})", flush=True)
+            if number < ROUNDS:  # a fresh store now and then keeps examination short
+                node.stop()
+                shutil.rmtree(t.data)
+                t.data = t.path(f"d{number}")
+                t.env["MUSTER_DATA"] = t.data
+                oracle, node = Oracle(t), t.node()
+    check(under_load * 4 >= ROUNDS, f"only {under_load} of {ROUNDS} kills came while a submit ran: this machine needs a longer stream")
+    check(node.stop() < 10, "stop")
+    oracle.examine()
+
+
+def named_points(t):
+    """kills at every named point of a batch's life, first in one process, then the stream finishes"""
+    for point, highest in POINTS.items():
+        t.data = t.path("d-" + point)
+        t.env["MUSTER_DATA"] = t.data
+        once = t.path("once-" + point)
+        os.mkdir(once)
+        oracle = Oracle(t)
+        node = t.node(variant="faults", env={"MUSTER_FAULT": f"{point}:kill:{t.random.randrange(1, highest)}", "MUSTER_FAULT_ONCE_DIR": once})
+        stream = t.generate(20000, t.random.randrange(1 << 30))
+        t.muster("submit", "-", "--batch", "200", "--verdicts", t.path("v.tsv"), stdin=stream)
+        check(os.listdir(once), f"{point} was never reached")
+        oracle.heard(delimited(stream), t.path("v.tsv"))
+        conserved(t)
+        node.stop()
+        oracle.examine()
+
+
+main("kills", [named_points, seeded_moments])

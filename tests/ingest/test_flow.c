@@ -1,0 +1,330 @@
+/* ingest/flow.c: a batch's whole way, busy answers, peers that do not read, shards that are down, the drain. */
+#include "ingest/node.h"
+
+#include "core/clock.h"
+#include "proto/digest.h"
+
+#define REASON(name) MUSTER__V1__REASON__REASON_##name
+
+static int teardown(void **state)
+{
+  node_destroy(*state);
+  return 0;
+}
+
+static int setup(void **state)
+{
+  *state = node_create();
+  return 0;
+}
+
+/* The first number from `from` on whose record belongs to this shard of two. */
+static uint32_t number_of_shard(uint32_t shard, uint32_t from)
+{
+  uint8_t id[16];
+  for (stage_id(id, from); digest_shard(id, 2) != shard; stage_id(id, ++from))
+    ;
+  return from;
+}
+
+static void a_single_record_waits_behind_few_of_a_flood(void **state)
+{
+  struct node *n = *state;
+  n->config.credit = 200;
+  n->config.dispatch = 4;
+  node_start(n);
+  for (uint32_t i = 0; i < 200; i++)
+    node_submit(n, 'f', i, 1000, 50);
+  node_submit(n, 's', 1, 0, 1);
+  assert_int_equal(node_parts(n, 0), 4); /* no more than dispatch are at the workers */
+  uint32_t flood = 0;
+  for (bool single = false; !single;) {
+    for (uint32_t shard = 0; shard < 2; shard++)
+      node_work_one(n, shard);
+    while (node_answers(n) > 0 && !single) {
+      single = n->answer[n->answer_first].identity[0] == 's';
+      link_message_finish(&n->answer[n->answer_first++]);
+      flood += !single;
+    }
+  }
+  assert_in_range(flood, 1, 6);
+  node_work(n);
+  assert_int_equal(node_answers(n) + flood, 200);
+  assert_int_equal(counters_get(n->counters, COUNTER_batches_in_flight), 0);
+  assert_int_equal(counters_get(n->counters, COUNTER_budget_bytes_used), 0);
+}
+
+static void busy_is_told_before_anything_is_held(void **state)
+{
+  struct node *n = *state;
+  n->config.credit = 3;
+  n->config.budget_bytes = 12000;
+  node_start(n);
+  for (uint64_t i = 0; i < 4; i++)
+    node_submit(n, 'a', i, 0, 5);
+  assert_in_range(node_expect(n, 'a', 3, REASON(BUSY_CREDIT), 0, 5), 5, 5000);
+  node_submit(n, 'b', 9, 0, 200);
+  assert_in_range(node_expect(n, 'b', 9, REASON(BUSY_BUDGET), 0, 200), 5, 5000);
+  assert_int_equal(counters_get(n->counters, COUNTER_batches_busy), 2);
+  assert_int_equal(counters_get(n->counters, COUNTER_records_received), 15);
+  node_work(n);
+  for (uint64_t i = 0; i < 3; i++)
+    node_expect(n, 'a', i, 0, 0, 5);
+  node_submit(n, 'a', 3, 0, 5); /* resent, it is taken */
+  node_work(n);
+  node_expect(n, 'a', 3, 0, 0, 5);
+}
+
+static void a_peer_that_does_not_read_keeps_its_answers_within_its_credit(void **state)
+{
+  struct node *n = *state;
+  n->config.credit = 4;
+  node_start(n);
+  n->answer_status = MUSTER_ERR_AGAIN;
+  for (uint64_t i = 0; i < 4; i++)
+    node_submit(n, 'a', i, (uint32_t)i * 10, 10);
+  node_work(n);
+  assert_int_equal(node_answers(n), 0);
+  uint64_t used = counters_get(n->counters, COUNTER_budget_bytes_used);
+  assert_true(used > 0);
+  uint32_t refused = n->answer_refused;
+  assert_int_equal(refused, 1); /* the others queue behind the first, and the socket is not asked in vain */
+  node_submit(n, 'a', 4, 0, 10);
+  assert_int_equal(n->flow.admit.peers[0].in_flight, 4);
+  assert_int_equal(counters_get(n->counters, COUNTER_batches_busy), 1);
+  n->answer_status = MUSTER_OK;
+  ingest_flow_writable(&n->flow, INGEST_TCP); /* another link */
+  assert_int_equal(node_answers(n), 0);
+  ingest_flow_writable(&n->flow, INGEST_IPC);
+  for (uint64_t i = 0; i < 4; i++)
+    node_expect(n, 'a', i, 0, (uint32_t)i * 10, 10);
+  assert_int_equal(counters_get(n->counters, COUNTER_budget_bytes_used), 0);
+  assert_int_equal(counters_get(n->counters, COUNTER_answers_dropped), 0);
+  node_submit(n, 'a', 4, 0, 10);
+  node_work(n);
+  node_expect(n, 'a', 4, 0, 0, 10);
+}
+
+static uint64_t scripted_ns;
+static uint64_t scripted_monotonic(void *context)
+{
+  (void)context;
+  return scripted_ns;
+}
+static int64_t scripted_wall(void *context)
+{
+  (void)context;
+  return 1;
+}
+
+static void answers_that_nobody_takes_are_dropped(void **state)
+{
+  struct node *n = *state;
+  const struct clock_source source = {.wall_us = scripted_wall, .monotonic_ns = scripted_monotonic};
+  node_start(n);
+  scripted_ns = n->now_ns;
+  clock_set_source(&source);
+  n->answer_status = MUSTER_ERR_NOT_FOUND; /* gone */
+  node_submit(n, 'a', 1, 0, 10);
+  node_work(n);
+  assert_int_equal(counters_get(n->counters, COUNTER_answers_dropped), 1);
+  assert_int_equal(counters_get(n->counters, COUNTER_budget_bytes_used), 0);
+  n->answer_status = MUSTER_ERR_AGAIN; /* there, but it never reads */
+  node_submit(n, 'a', 2, 0, 10);
+  node_submit(n, 'a', 3, 0, 10);
+  node_work(n);
+  ingest_flow_tick(&n->flow, scripted_ns + (n->config.answer_timeout_ms - 1) * UINT64_C(1000000));
+  assert_int_equal(counters_get(n->counters, COUNTER_answers_dropped), 1);
+  ingest_flow_tick(&n->flow, scripted_ns + n->config.answer_timeout_ms * UINT64_C(1000000));
+  clock_set_source(NULL);
+  assert_int_equal(counters_get(n->counters, COUNTER_answers_dropped), 3);
+  assert_int_equal(counters_get(n->counters, COUNTER_budget_bytes_used), 0);
+  assert_int_equal(n->flow.admit.peers[0].in_flight, 0);
+  assert_int_equal(counters_get(n->counters, COUNTER_records_accepted), 30); /* they are durable all the same */
+  stage_conserved(n->counters);
+}
+
+static void a_shard_that_is_down_stands_in_nobodys_way(void **state)
+{
+  struct node *n = *state;
+  n->config.dispatch = 2;
+  n->config.credit = 100;
+  node_start(n);
+  uint32_t up = number_of_shard(0, 0), down = number_of_shard(1, 0);
+  node_submit(n, 'a', 1, down, 1);
+  node_submit(n, 'a', 2, down, 1);
+  node_submit(n, 'a', 3, up, 1); /* waits: two are at the workers */
+  assert_int_equal(node_parts(n, 0), 0);
+  node_die(n, 1);
+  assert_int_equal(counters_get(n->counters, COUNTER_shards_serving), 1);
+  assert_int_equal(node_parts(n, 0), 1);
+  node_work(n);
+  node_expect(n, 'a', 3, 0, up, 1);
+  node_submit(n, 'a', 4, down, 1); /* a worker is back soon: it may wait */
+  assert_int_equal(node_answers(n), 0);
+  n->now_ns += INGEST_DOWN_GRACE_MS * UINT64_C(1000000);
+  node_submit(n, 'a', 5, down, 1);
+  assert_int_equal(node_expect(n, 'a', 5, REASON(BUSY_SHARD_DOWN), 0, 1), 1000);
+  node_submit(n, 'a', 6, up, 1);
+  node_work(n);
+  node_expect(n, 'a', 6, 0, up, 1);
+  node_serve(n, 1);
+  assert_int_equal(node_parts(n, 1), 3);
+  node_work(n);
+  node_expect(n, 'a', 1, 0, down, 1);
+  node_expect(n, 'a', 2, 0, down, 1);
+  node_expect(n, 'a', 4, 0, down, 1);
+  assert_int_equal(n->flow.admit.at_workers, 0);
+  assert_int_equal(counters_get(n->counters, COUNTER_parts_resent), 2);
+}
+
+/* A batch whose only open part is at a shard that is down makes room for others, also where the shard died first. */
+static void what_only_waits_for_a_shard_that_is_down_makes_room(void **state)
+{
+  struct node *n = *state;
+  n->config.dispatch = 1;
+  node_start(n);
+  uint32_t up = number_of_shard(0, 0);
+  node_submit(n, 'a', 1, 0, 100);
+  node_submit(n, 'a', 2, up, 1);
+  node_die(n, 1);
+  assert_int_equal(node_parts(n, 0), 1);
+  node_work_one(n, 0);
+  assert_int_equal(node_parts(n, 0), 1); /* the second batch */
+  node_work_one(n, 0);
+  node_expect(n, 'a', 2, 0, up, 1);
+  node_serve(n, 1);
+  node_work(n);
+  node_expect(n, 'a', 1, 0, 0, 100);
+  assert_int_equal(n->flow.admit.at_workers, 0);
+}
+
+/* Half of the batch is durable, the outcome of the other half is unknown: each record is told its own. */
+static void a_dead_shard_hands_back_its_part(void **state)
+{
+  struct node *n = *state;
+  node_start(n);
+  node_submit(n, 'a', 1, 0, 100);
+  uint32_t part_records = n->part[1][0].head.record_count;
+  node_work_one(n, 0);
+  node_die(n, 1);
+  assert_int_equal(node_answers(n), 0);
+  uint64_t later_ns = clock_monotonic_ns() + n->config.shard_timeout_ms * UINT64_C(1000000) + UINT64_C(1000000000);
+  n->now_ns = later_ns;
+  ingest_flow_tick(&n->flow, later_ns);
+  struct link_message *m = node_take(n, 'a');
+  Muster__V1__AnswerHeader *h = stage_header(&m->frame[0]);
+  Muster__V1__Verdicts *v = stage_verdicts(&m->frame[1]);
+  assert_true(!h->has_batch_verdict && h->has_retry_after_ms && h->retry_after_ms == 1000);
+  uint32_t retry = 0;
+  for (uint32_t i = 0; i < v->n_word; i++) {
+    bool back = verdict_kind(v->word[i]) == MUSTER__V1__VERDICT__VERDICT_RETRY;
+    assert_true(back ? verdict_shard(v->word[i]) == 1 : verdict_sequence(v->word[i]) == i + 1);
+    retry += back;
+  }
+  assert_int_equal(retry, part_records);
+  muster__v1__verdicts__free_unpacked(v, NULL);
+  muster__v1__answer_header__free_unpacked(h, NULL);
+  link_message_finish(m);
+  assert_int_equal(counters_get(n->counters, COUNTER_records_handed_back), part_records);
+  assert_int_equal(counters_get(n->counters, COUNTER_records_accepted), 100 - part_records);
+  stage_conserved(n->counters);
+}
+
+static void a_drain_answers_what_it_has_and_takes_no_more(void **state)
+{
+  struct node *n = *state;
+  n->config.dispatch = 1;
+  node_start(n);
+  for (uint64_t i = 0; i < 5; i++)
+    node_submit(n, 'a', i, 0, 10);
+  ingest_flow_drain(&n->flow);
+  ingest_flow_drain(&n->flow);
+  assert_int_equal(n->drained, 0);
+  node_submit(n, 'b', 9, 0, 10);
+  assert_int_equal(node_expect(n, 'b', 9, REASON(BUSY_DRAINING), 0, 10), 1000);
+  node_work(n);
+  for (uint64_t i = 0; i < 5; i++)
+    node_expect(n, 'a', i, 0, 0, 10);
+  assert_int_equal(n->drained, 1);
+  assert_int_equal(counters_get(n->counters, COUNTER_records_in_flight), 0);
+}
+
+static void a_drain_of_nothing_is_over_at_once(void **state)
+{
+  struct node *n = *state;
+  node_start(n);
+  ingest_flow_drain(&n->flow);
+  assert_int_equal(n->drained, 1);
+}
+
+/* Peers, shards, deaths, unread answers, all at random: at the end everything taken in was answered, and nothing is held. */
+static void a_random_day_loses_nothing(void **state)
+{
+  struct node *n = *state;
+  uint32_t submitted = 0;
+  n->config.workers = 4;
+  n->config.credit = 5;
+  n->config.dispatch = 3;
+  n->config.budget_bytes = 200000;
+  n->config.peers = 6;
+  node_start(n);
+  for (int i = 0; i < 1500; i++) {
+    uint32_t shard = (uint32_t)(stage_random() % 4);
+    uint64_t dice = stage_random() % 24;
+    switch (dice) {
+    case 0: node_die(n, shard); break;
+    case 1:
+    case 2:
+      if (!n->flow.shard[shard].serving)
+        node_serve(n, shard);
+      break;
+    case 3: n->answer_status = MUSTER_ERR_AGAIN; break;
+    case 4:
+    case 5:
+      n->answer_status = MUSTER_OK;
+      ingest_flow_writable(&n->flow, INGEST_IPC);
+      break;
+    default:
+      if (dice < 15)
+        node_work_one(n, shard);
+      else
+        node_submit(n, (char)('a' + stage_random() % 9), submitted++, (uint32_t)(stage_random() % 10000),
+                    1 + (uint32_t)(stage_random() % 60));
+      break;
+    }
+    stage_conserved(n->counters);
+    assert_true(n->flow.admit.used_bytes <= n->config.budget_bytes);
+    assert_int_equal(n->flow.admit.held_batches, n->flow.gather.held);
+  }
+  n->answer_status = MUSTER_OK;
+  for (uint32_t shard = 0; shard < 4; shard++)
+    if (!n->flow.shard[shard].serving)
+      node_serve(n, shard);
+  node_work(n);
+  ingest_flow_writable(&n->flow, INGEST_IPC);
+  assert_int_equal(n->flow.gather.held, 0);
+  assert_int_equal(n->flow.admit.at_workers, 0);
+  assert_int_equal(n->flow.admit.used_bytes, 0);
+  assert_int_equal(n->flow.admit.busy_peers, 0);
+  assert_int_equal(counters_get(n->counters, COUNTER_records_received), counters_get(n->counters, COUNTER_records_accepted));
+  assert_true(counters_get(n->counters, COUNTER_batches_answered) > 20);
+}
+
+int main(void)
+{
+  stage_seed_init();
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(a_single_record_waits_behind_few_of_a_flood, setup, teardown),
+      cmocka_unit_test_setup_teardown(busy_is_told_before_anything_is_held, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_peer_that_does_not_read_keeps_its_answers_within_its_credit, setup, teardown),
+      cmocka_unit_test_setup_teardown(answers_that_nobody_takes_are_dropped, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_shard_that_is_down_stands_in_nobodys_way, setup, teardown),
+      cmocka_unit_test_setup_teardown(what_only_waits_for_a_shard_that_is_down_makes_room, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_dead_shard_hands_back_its_part, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_drain_answers_what_it_has_and_takes_no_more, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_drain_of_nothing_is_over_at_once, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_random_day_loses_nothing, setup, teardown),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

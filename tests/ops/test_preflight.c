@@ -1,0 +1,157 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "core/keys.h"
+#include "ops/data_root.h"
+#include "ops/preflight.h"
+#include "proto/text.h"
+
+static void the_number_of_workers_is_the_stores(void **state)
+{
+  (void)state;
+  static const struct {
+    uint32_t asked, directories, created_with, want; /* want 0: refused */
+  } cases[] = {{0, 0, 0, 2}, {5, 0, 0, 5}, {0, 3, 3, 3}, {3, 3, 3, 3}, {2, 3, 3, 0},
+               {4, 3, 3, 0}, {4, 2, 0, 4}, {1, 2, 0, 0}, {0, 5, 0, 5}, {0, 1, 0, 2}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct ops_shards_survey survey = {.directories = cases[i].directories, .created_with = cases[i].created_with};
+    struct failure failure = FAILURE_NONE;
+    uint32_t workers = 99;
+    int status = ops_preflight_workers(cases[i].asked, &survey, &workers, &failure);
+    if (cases[i].want) {
+      assert_int_equal(status, MUSTER_OK);
+      assert_int_equal(workers, cases[i].want);
+    } else {
+      assert_int_equal(status, MUSTER_ERR_CONFIG);
+      char asked[8], has[8];
+      snprintf(asked, sizeof asked, "%u", cases[i].asked);
+      snprintf(has, sizeof has, "%u", cases[i].directories);
+      assert_non_null(strstr(failure.text, asked));
+      assert_non_null(strstr(failure.text, has));
+    }
+  }
+}
+
+static void shard_directories_are_private(void **state)
+{
+  (void)state;
+  struct failure failure = FAILURE_NONE;
+  char path[LIMIT_PATH_BYTES];
+  struct stat info;
+  assert_int_equal(ops_preflight_shards(&data, 3, &failure), MUSTER_OK);
+  assert_int_equal(ops_preflight_shards(&data, 3, &failure), MUSTER_OK);
+  for (uint32_t shard = 0; shard < 3; shard++) {
+    datadir_shard_path(&data, path, shard);
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0700);
+  }
+}
+
+static void read_id(char id[TEXT_UUID])
+{
+  char path[LIMIT_PATH_BYTES];
+  datadir_path(&data, path, "node.id");
+  FILE *file = fopen(path, "re");
+  assert_non_null(file);
+  assert_int_equal(fread(id, 1, TEXT_UUID, file), TEXT_UUID);
+  fclose(file);
+  assert_int_equal(id[TEXT_UUID - 1], '\n');
+  id[TEXT_UUID - 1] = '\0';
+}
+
+static void the_identity_is_made_once(void **state)
+{
+  (void)state;
+  struct failure failure = FAILURE_NONE;
+  struct ops_shards_survey none = {0};
+  char first[TEXT_UUID], second[TEXT_UUID], path[LIMIT_PATH_BYTES];
+  struct key_pair before, after;
+  uint8_t id[16];
+  assert_int_equal(ops_preflight_identity(&data, &none, &failure), MUSTER_OK);
+  read_id(first);
+  assert_true(text_uuid_parse(id, first, strlen(first)));
+  datadir_path(&data, path, "keys/node.key");
+  assert_int_equal(key_read(&before, path, &failure), MUSTER_OK);
+  assert_int_equal(ops_preflight_identity(&data, &none, &failure), MUSTER_OK);
+  read_id(second);
+  assert_string_equal(first, second);
+  assert_int_equal(key_read(&after, path, &failure), MUSTER_OK);
+  assert_string_equal(before.public_text, after.public_text);
+}
+
+static void the_identity_is_the_stores(void **state)
+{
+  (void)state;
+  struct failure failure = FAILURE_NONE;
+  struct ops_shards_survey survey = {.directories = 1, .created_with = 1, .node_id = {1, 2, 3}};
+  char text[TEXT_UUID], path[LIMIT_PATH_BYTES];
+  uint8_t id[16];
+  assert_int_equal(ops_preflight_identity(&data, &survey, &failure), MUSTER_OK);
+  read_id(text);
+  assert_true(text_uuid_parse(id, text, strlen(text)));
+  assert_memory_equal(id, survey.node_id, 16);
+  survey.node_id[0] = 9;
+  assert_int_equal(ops_preflight_identity(&data, &survey, &failure), MUSTER_ERR_CORRUPT);
+  assert_non_null(strstr(failure.text, "another node"));
+  datadir_path(&data, path, "node.id");
+  scratch_write(path, "not an id\n");
+  failure = FAILURE_NONE;
+  assert_int_equal(ops_preflight_identity(&data, &survey, &failure), MUSTER_ERR_CORRUPT);
+  assert_non_null(strstr(failure.text, "no node id"));
+}
+
+static void limits_are_judged_with_numbers(void **state)
+{
+  (void)state;
+  struct config config;
+  struct failure failure = FAILURE_NONE;
+  config_defaults(&config);
+  config.peers = 1000;
+  rlim_t needed = (rlim_t)ops_preflight_descriptors(1000);
+  assert_true(needed > 1000);
+  assert_int_equal(ops_preflight_judge(&config, RLIM_INFINITY, RLIM_INFINITY, &failure), MUSTER_OK);
+  assert_int_equal(ops_preflight_judge(&config, needed, RLIM_INFINITY, &failure), MUSTER_OK);
+  assert_int_equal(ops_preflight_judge(&config, needed - 1, RLIM_INFINITY, &failure), MUSTER_ERR_CONFIG);
+  char number[32];
+  snprintf(number, sizeof number, "%llu", (unsigned long long)needed);
+  assert_non_null(strstr(failure.text, number));
+  failure = FAILURE_NONE;
+  assert_int_equal(ops_preflight_judge(&config, needed, (rlim_t)config.map_bytes, &failure), MUSTER_ERR_CONFIG);
+  assert_non_null(strstr(failure.text, "map_bytes"));
+  failure = FAILURE_NONE;
+  assert_int_equal(ops_preflight_judge(&config, needed, (rlim_t)(config.map_bytes + 4 * LIMIT_GIB), &failure), MUSTER_OK);
+}
+
+static void the_soft_limit_of_descriptors_is_raised(void **state)
+{
+  (void)state;
+  struct config config;
+  struct rlimit before, lowered, after;
+  struct failure failure = FAILURE_NONE;
+  config_defaults(&config);
+  config.peers = 1;
+  getrlimit(RLIMIT_NOFILE, &before);
+  lowered = (struct rlimit){.rlim_cur = 200, .rlim_max = before.rlim_max};
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &lowered), 0);
+  assert_int_equal(ops_preflight_limits(&config, &failure), MUSTER_OK);
+  getrlimit(RLIMIT_NOFILE, &after);
+  assert_true(after.rlim_cur == before.rlim_max);
+  setrlimit(RLIMIT_NOFILE, &before);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(the_number_of_workers_is_the_stores, begin, end),
+      cmocka_unit_test_setup_teardown(shard_directories_are_private, begin, end),
+      cmocka_unit_test_setup_teardown(the_identity_is_made_once, begin, end),
+      cmocka_unit_test_setup_teardown(the_identity_is_the_stores, begin, end),
+      cmocka_unit_test_setup_teardown(limits_are_judged_with_numbers, begin, end),
+      cmocka_unit_test_setup_teardown(the_soft_limit_of_descriptors_is_raised, begin, end),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,154 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <signal.h>
+
+#include "ops/restart.h"
+
+static struct ops_restart r;
+
+static int begin(void **state)
+{
+  (void)state;
+  ops_restart_init(&r);
+  return 0;
+}
+
+static struct ops_restart_decision live_and_die(uint64_t now_ms, bool ready, int exit_status, int signal)
+{
+  ops_restart_started(&r);
+  if (ready)
+    ops_restart_ready(&r);
+  return ops_restart_died(&r, now_ms, exit_status, signal);
+}
+
+static void starts_that_fail_wait_twice_as_long_and_end_at_five(void **state)
+{
+  (void)state;
+  static const uint32_t delays[] = {20, 40, 80, 160};
+  for (unsigned i = 0; i < 4; i++) {
+    struct ops_restart_decision d = live_and_die(i, false, 70, 0);
+    assert_int_equal(d.verdict, RESTART_AGAIN);
+    assert_int_equal(d.delay_ms, delays[i]);
+  }
+  struct ops_restart_decision d = live_and_die(5, false, 70, 0);
+  assert_int_equal(d.verdict, RESTART_STARTS_USED_UP);
+  assert_int_equal(d.exit_code, 70);
+}
+
+static void one_good_start_forgives_the_bad_ones(void **state)
+{
+  (void)state;
+  for (unsigned round = 0; round < 10; round++) {
+    for (unsigned i = 0; i < 4; i++)
+      assert_int_equal(live_and_die(round * 100 + i, false, 1, 0).verdict, RESTART_AGAIN);
+    struct ops_restart_decision d = live_and_die(round * 100 + 50, true, 0, SIGKILL);
+    assert_int_equal(d.verdict, RESTART_AGAIN);
+    assert_int_equal(d.delay_ms, RESTART_DELAY_MS);
+  }
+}
+
+static void isolating_a_record_passes(void **state)
+{
+  (void)state;
+  for (unsigned i = 0; i < 30; i++) {
+    struct ops_restart_decision d = live_and_die(i * 100, true, 0, SIGSEGV);
+    assert_int_equal(d.verdict, RESTART_AGAIN);
+    assert_int_equal(d.delay_ms, RESTART_DELAY_MS);
+  }
+}
+
+static void a_hundred_deaths_within_a_minute_are_too_many(void **state)
+{
+  (void)state;
+  for (unsigned i = 0; i < 99; i++)
+    assert_int_equal(live_and_die(i * 600, true, 0, SIGSEGV).verdict, RESTART_AGAIN);
+  struct ops_restart_decision d = live_and_die(RESTART_WINDOW_MS - 1, true, 0, SIGSEGV);
+  assert_int_equal(d.verdict, RESTART_DEATHS_USED_UP);
+  assert_int_equal(d.exit_code, 70);
+}
+
+static void a_hundred_deaths_within_more_than_a_minute_are_not(void **state)
+{
+  (void)state;
+  /* 606 ms apart: the hundredth comes 59,994 ms after the first, one more millisecond apart is 60,093. */
+  for (unsigned i = 0; i < 1000; i++)
+    assert_int_equal(live_and_die(i * 607, true, 0, SIGSEGV).verdict, RESTART_AGAIN);
+  ops_restart_init(&r);
+  for (unsigned i = 0; i < 99; i++)
+    assert_int_equal(live_and_die(i * 606, true, 0, SIGSEGV).verdict, RESTART_AGAIN);
+  assert_int_equal(live_and_die(99 * 606, true, 0, SIGSEGV).verdict, RESTART_DEATHS_USED_UP);
+}
+
+static void what_a_restart_cannot_mend_is_final_at_once(void **state)
+{
+  (void)state;
+  static const int final[] = {65, 73, 76, 77, 78};
+  for (unsigned i = 0; i < 4; i++) {
+    ops_restart_init(&r);
+    struct ops_restart_decision d = live_and_die(0, false, final[i], 0);
+    assert_int_equal(d.verdict, RESTART_FINAL);
+    assert_int_equal(d.exit_code, final[i]);
+    ops_restart_init(&r);
+    assert_int_equal(live_and_die(0, true, final[i], 0).verdict, RESTART_AGAIN); /* it could start; perhaps it can again */
+    ops_restart_init(&r);
+    assert_int_equal(live_and_die(0, false, final[i], SIGKILL).verdict, RESTART_AGAIN); /* a signal has no exit status */
+  }
+  ops_restart_init(&r);
+  assert_int_equal(live_and_die(0, false, 74, 0).verdict, RESTART_AGAIN);
+}
+
+static void the_node_ends_with_the_childs_own_code_where_it_says_something(void **state)
+{
+  (void)state;
+  static const struct {
+    int status, signal, code;
+  } cases[] = {{69, 0, 69}, {74, 0, 74}, {0, 0, 70}, {1, 0, 70}, {64, 0, 70}, {79, 0, 70}, {73, SIGSEGV, 70}};
+  for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    ops_restart_init(&r);
+    struct ops_restart_decision d = {0};
+    for (unsigned n = 0; n < RESTART_STARTS; n++)
+      d = live_and_die(n, false, cases[i].status, cases[i].signal);
+    assert_int_equal(d.verdict, RESTART_STARTS_USED_UP);
+    assert_int_equal(d.exit_code, cases[i].code);
+  }
+}
+
+/* No room on the disk, or a lock that is still held: service goes on by itself once that has passed, however long it takes. */
+static void what_comes_back_by_itself_is_waited_for_without_end(void **state)
+{
+  (void)state;
+  for (unsigned i = 0; i < 5000; i++) {
+    struct ops_restart_decision d = live_and_die(i, i % 3 == 0, 75, 0);
+    assert_int_equal(d.verdict, RESTART_AGAIN);
+    assert_int_equal(d.delay_ms, RESTART_WANTING_MS);
+    assert_true(d.wanting);
+  }
+  assert_int_equal(r.wanting, 5000);
+  /* It used up nothing: the limits are as at the beginning, and a signal has no exit status. */
+  for (unsigned i = 0; i < RESTART_STARTS - 1; i++) {
+    struct ops_restart_decision d = live_and_die(5000, false, 75, SIGKILL);
+    assert_int_equal(d.verdict, RESTART_AGAIN);
+    assert_int_equal(d.delay_ms, RESTART_DELAY_MS << i);
+    assert_false(d.wanting);
+    assert_int_equal(live_and_die(5000, false, 75, 0).verdict, RESTART_AGAIN); /* nor does it forgive anything */
+  }
+  assert_int_equal(live_and_die(5000, false, 70, 0).verdict, RESTART_STARTS_USED_UP);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup(starts_that_fail_wait_twice_as_long_and_end_at_five, begin),
+      cmocka_unit_test_setup(one_good_start_forgives_the_bad_ones, begin),
+      cmocka_unit_test_setup(isolating_a_record_passes, begin),
+      cmocka_unit_test_setup(a_hundred_deaths_within_a_minute_are_too_many, begin),
+      cmocka_unit_test_setup(a_hundred_deaths_within_more_than_a_minute_are_not, begin),
+      cmocka_unit_test_setup(what_a_restart_cannot_mend_is_final_at_once, begin),
+      cmocka_unit_test_setup(what_comes_back_by_itself_is_waited_for_without_end, begin),
+      cmocka_unit_test_setup(the_node_ends_with_the_childs_own_code_where_it_says_something, begin),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,101 @@
+#!/bin/bash
+# Every test, in the order in which a fault is nearest its cause: tidy, builds, units, fuzz (short), flows, the sanitizers' runs of both, the kills.
+# Prints what failed, and last "N passed, N failed". SUITES="units flows" chooses; logs are kept in build/log/.
+set -u
+cd "$(dirname "$0")/.."
+export B=build
+LOG=$B/log
+SUITES=${SUITES:-"tidy builds units fuzz flows asan valgrind"}
+JOBS=$(nproc)
+passed=0 failed=0 skipped=0
+mkdir -p "$LOG"
+
+has() { case " $SUITES " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
+pass() { passed=$((passed + $1)); }
+fail() { failed=$((failed + $1)); echo "FAILED: $2"; }
+
+# one NAME COMMAND...: one check, its output shown only when it fails
+one() {
+  local name=$1 start=$SECONDS
+  shift
+  if "$@" >"$LOG/$name.log" 2>&1; then
+    pass 1
+    echo "ok: $name ($((SECONDS - start)) s)"
+  else
+    fail 1 "$name"
+    tail -n 40 "$LOG/$name.log"
+  fi
+}
+
+# units VARIANT [WRAPPER...]: every cmocka program of a variant; its own counts are added up
+units() {
+  local variant=$1 dir=$B start=$SECONDS p=0 f=0 name log
+  shift
+  [ "$variant" = release ] || dir=$B/$variant
+  for test in $(find tests -name 'test_*.c' | sort); do
+    name=${test#tests/} name=${name%.c}
+    log=$LOG/unit-$variant${1:+-$(basename "$1")}-${name//\//-}.log
+    timeout 600 "$@" "$dir/tests/$name" >"$log" 2>&1
+    local code=$? ok bad
+    ok=$(grep -c '^\[       OK \]' "$log")
+    bad=$(grep -c '^\[  FAILED  \] [a-z_0-9]*$' "$log")
+    bad=$((bad / 2))
+    if [ $code -ne 0 ] && [ $bad -eq 0 ]; then bad=1; fi
+    if [ $ok -eq 0 ] && [ $bad -eq 0 ]; then bad=1; fi
+    p=$((p + ok)) f=$((f + bad))
+    if [ $bad -gt 0 ]; then
+      echo "FAILED: unit $variant ${1:-} $name (exit $code)"
+      grep -vE '^\[ +(OK|RUN) ' "$log" | tail -n 25
+    fi
+  done
+  pass $p
+  failed=$((failed + f))
+  echo "units, $variant${1:+ under $(basename "$1")}: $p ok, $f not ok ($((SECONDS - start)) s)"
+}
+
+# flows VARIANT FILES...: the real executable; counts TAP lines
+flows() {
+  local variant=$1 start=$SECONDS p=0 f=0 log
+  shift
+  for test in "$@"; do
+    log=$LOG/flow-$variant-$(basename "$test" .py).log
+    MUSTER_VARIANT=$variant timeout 1200 "$test" >"$log" 2>&1
+    local code=$? ok bad
+    ok=$(grep -c '^ok - ' "$log")
+    bad=$(grep -c '^not ok - ' "$log")
+    if [ $code -ne 0 ] && [ $bad -eq 0 ]; then bad=1; fi
+    skipped=$((skipped + $(grep -c '^skip - ' "$log")))
+    grep '^skip - ' "$log"
+    p=$((p + ok)) f=$((f + bad))
+    if [ $bad -gt 0 ]; then
+      echo "FAILED: flow $variant $(basename "$test")"
+      grep -v '^ok - ' "$log" | head -n 60
+    fi
+  done
+  pass $p
+  failed=$((failed + f))
+  echo "flows, $variant: $p ok, $f not ok ($((SECONDS - start)) s)"
+}
+
+build() { make --no-print-directory -j"$JOBS" VARIANT="$1" "${@:2}"; }
+
+if has tidy; then one tidy tests/tidy.sh; fi
+if has builds; then
+  one build-gcc build release all unit
+  one build-faults build faults all unit
+  one build-asan build asan all unit
+  one build-clang make --no-print-directory -j"$JOBS" B=$B/clang CC=clang all
+fi
+if has units; then units faults; fi
+if has fuzz; then one fuzz tests/fuzz/run.sh --short; fi
+if has flows; then flows release tests/flow/[0-9]*.py; fi
+if has asan; then
+  export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 MUSTER_SLOW=4
+  units asan
+  ROUNDS=4 flows asan tests/flow/[0-9]*.py
+  unset ASAN_OPTIONS UBSAN_OPTIONS MUSTER_SLOW
+fi
+if has valgrind; then units release valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible; fi
+
+if [ "$skipped" -gt 0 ]; then echo "$passed passed, $failed failed, $skipped skipped"; else echo "$passed passed, $failed failed"; fi
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,326 @@
+#include "workers/worker.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/fault.h"
+#include "core/log.h"
+#include "proto/digest.h"
+#include "proto/wire.pb-c.h"
+#include "workers/counts.h"
+#include "workers/dedup.h"
+#include "workers/group.h"
+#include "workers/rules.h"
+
+#define WORKER_RUN 64 /* records whose places in the index are fetched together; their views fit the first cache */
+
+struct ingest_peer {
+  uint8_t identity[LINK_IDENTITY_BYTES];
+  uint32_t identity_size;
+};
+
+struct worker {
+  struct store *store;
+  uint32_t shard, shards;
+  uint64_t epoch;
+  struct counters *counters;
+  int (*send)(void *context, struct link_message *message);
+  void (*on_stop)(void *context);
+  void *context;
+  struct rules_context rules;
+  struct watermark watermark;
+  struct group group;
+  struct dedup_candidate *run;            /* WORKER_RUN of them */
+  struct ingest_peer peer[LIMIT_INGESTS]; /* who said HELLO, and is told BYE */
+  uint32_t peer_count;
+  bool left;                   /* BYE was said: nothing is taken any more */
+  struct counts_commit commit; /* of the group in hand; store_records: durable in this shard before it */
+  struct failure failure;
+  struct log_gate gate_message, gate_part, gate_route, gate_answer;
+};
+
+/* ---- one group: decode, validate, dedup, commit ---- */
+
+static bool worker_decode(struct encounter_view *view, const struct group_record *r, struct scan_fault *fault)
+{
+  (void)FAULT_TEXT("worker.before-decode", r->bytes, r->size);
+  return scan_encounter(view, r->bytes, r->size, fault);
+}
+
+static void worker_refuse(struct worker *w, const struct group_record *r, uint32_t reason, uint32_t field)
+{
+  store_quarantine(w->store, r->bytes, r->size, reason, field, &r->part->receipt);
+  *r->word = verdict_refused(MUSTER__V1__VERDICT__VERDICT_INVALID, w->shard, reason, field);
+}
+
+/* A record of another shard is never stored here: two shards would each hold a first copy. Its word stays RETRY. */
+static bool worker_owns(struct worker *w, const struct encounter_view *record)
+{
+  if (digest_shard(record->field[FIELD_ENCOUNTER_ID].bytes, w->shards) == w->shard)
+    return true;
+  w->commit.misrouted++;
+  return false;
+}
+
+/* Gives every record of the group its verdict word, and makes true what the words say: when it returns MUSTER_OK, all of it is durable.
+ * Records go in runs, each prepared (its index line is on its way from memory) while those before it in the run still are, then
+ * deduplicated in order. */
+static int worker_commit_group(struct worker *w)
+{
+  struct group_cursor cursor;
+  struct group_record r;
+  struct scan_fault fault;
+  const struct rule *broken;
+  size_t run = 0;
+  int status = store_begin(w->store);
+
+  w->rules.now_us = clock_wall_us();
+  group_start(&cursor, &w->group);
+  while (status == MUSTER_OK && group_next(&cursor, &r)) {
+    struct dedup_candidate *c = &w->run[run];
+    if (r.part->isolated)
+      worker_refuse(w, &r, MUSTER__V1__REASON__REASON_KILLED_WORKER, 0);
+    else if (!worker_decode(&c->view, &r, &fault))
+      worker_refuse(w, &r, fault.reason, fault.field);
+    else if ((broken = rules_first_broken(&c->view, &w->rules)) != NULL)
+      worker_refuse(w, &r, broken->reason, broken->field);
+    else if (worker_owns(w, &c->view)) {
+      c->receipt = &r.part->receipt;
+      c->word = r.word;
+      dedup_prepare(w->store, c);
+      if (++run == WORKER_RUN) {
+        status = dedup_settle(w->store, w->shard, w->run, run);
+        run = 0;
+      }
+    }
+  }
+  if (status == MUSTER_OK)
+    status = dedup_settle(w->store, w->shard, w->run, run);
+  (void)FAULT("worker.after-dedup");
+
+  uint64_t start_ns = clock_monotonic_ns();
+  int committed = store_commit(w->store, &w->failure); /* asked in any case: the store remembers the first error and has its sentence */
+  w->commit.commit_ns = clock_monotonic_ns() - start_ns;
+  (void)FAULT("worker.after-commit");
+  if (cursor.broken_parts)
+    log_event_gated(&w->gate_part, LOG_ERROR, "worker.part_broken",
+                    "parts=%" PRIu32 " told=RETRY cause=\"record count and stream disagree\"", cursor.broken_parts);
+  return status != MUSTER_OK ? status : committed;
+}
+
+/* ---- messages out ---- */
+
+/* A message to one ingest that begins with this worker's head; MUSTER_ERR_MEMORY. */
+static int worker_message(struct worker *w, struct link_message *m, const uint8_t *identity, uint32_t identity_size, struct hop_head *head)
+{
+  head->version = HOP_VERSION;
+  head->epoch = w->epoch;
+  head->shard = w->shard;
+  head->shards = w->shards;
+  head->store_records = w->commit.store_records;
+  head->blocked_reason = w->watermark.blocked ? MUSTER__V1__REASON__REASON_BUSY_DISK : 0;
+  link_message_init(m);
+  memcpy(m->identity, identity, identity_size);
+  m->identity_size = identity_size;
+  m->frame_count = 1;
+  int status = link_frame_init(&m->frame[0], HOP_HEAD_BYTES);
+  if (status == MUSTER_OK)
+    hop_head_write(link_frame_data(&m->frame[0]), head);
+  return status;
+}
+
+/* An answer that cannot go out is dropped: its ingest is gone or does not read, and what it asks again is answered from what is durable. */
+static void worker_send(struct worker *w, struct link_message *m, int status)
+{
+  if (status == MUSTER_OK)
+    status = w->send(w->context, m);
+  if (status != MUSTER_OK) {
+    counts_answer_dropped(w->counters);
+    log_event_gated(&w->gate_answer, LOG_WARN, "worker.answer_dropped", "status=%s", muster_status_name(status));
+  }
+  link_message_finish(m);
+}
+
+static void worker_answer(struct worker *w)
+{
+  for (uint32_t i = 0; i < w->group.part_count; i++) {
+    const struct group_part *part = &w->group.parts[i];
+    struct hop_head head = {.kind = HOP_WORDS, .part_id = part->part_id, .record_count = part->record_count};
+    struct link_message m;
+    int status = worker_message(w, &m, part->identity, part->identity_size, &head);
+    if (status == MUSTER_OK)
+      status = link_frame_init(&m.frame[1], part->record_count * sizeof *part->words);
+    if (status == MUSTER_OK) {
+      memcpy(link_frame_data(&m.frame[1]), part->words, part->record_count * sizeof *part->words);
+      m.frame_count = 2;
+    }
+    worker_send(w, &m, status);
+  }
+}
+
+static void worker_remember(struct worker *w, const struct link_message *hello)
+{
+  for (uint32_t i = 0; i < w->peer_count; i++)
+    if (w->peer[i].identity_size == hello->identity_size && memcmp(w->peer[i].identity, hello->identity, hello->identity_size) == 0)
+      return;
+  if (w->peer_count == LIMIT_INGESTS)
+    return; /* not told BYE; it sees the connection end */
+  struct ingest_peer *peer = &w->peer[w->peer_count++];
+  memcpy(peer->identity, hello->identity, hello->identity_size);
+  peer->identity_size = hello->identity_size;
+}
+
+void worker_leave(struct worker *w)
+{
+  if (w->left)
+    return;
+  w->left = true;
+  for (uint32_t i = 0; i < w->peer_count; i++) {
+    struct hop_head head = {.kind = HOP_BYE};
+    struct link_message m;
+    if (worker_message(w, &m, w->peer[i].identity, w->peer[i].identity_size, &head) == MUSTER_OK)
+      w->send(w->context, &m); /* one that is gone needs no BYE */
+    link_message_finish(&m);
+  }
+}
+
+static void worker_welcome(struct worker *w, const struct link_message *hello, const struct hop_head *asked)
+{
+  if (asked->shard != w->shard || asked->shards != w->shards) {
+    log_event_gated(&w->gate_message, LOG_ERROR, "worker.hello_refused", "asked=%" PRIu32 "/%" PRIu32 " shard=%" PRIu32 "/%" PRIu32,
+                    asked->shard, asked->shards, w->shard, w->shards);
+    return;
+  }
+  worker_remember(w, hello);
+  struct hop_head head = {.kind = HOP_WELCOME};
+  struct link_message m;
+  int status = worker_message(w, &m, hello->identity, hello->identity_size, &head);
+  worker_send(w, &m, status);
+}
+
+/* ---- messages in ---- */
+
+static void worker_gather(struct worker *w, const struct hop_head *head, struct link_message *message)
+{
+  size_t bytes = link_frame_size(&message->frame[1]);
+  if (!group_fits(&w->group, head->record_count, bytes))
+    worker_settle(w);
+  if (w->left)
+    return;
+  group_add(&w->group, head, message,
+            verdict_refused(MUSTER__V1__VERDICT__VERDICT_RETRY, w->shard, MUSTER__V1__REASON__REASON_RETRY_OUTCOME_UNKNOWN, 0));
+  counts_taken(w->counters, head->record_count, bytes);
+}
+
+void worker_take(struct worker *w, struct link_message *m)
+{
+  struct hop_head head;
+  if (w->left)
+    return;
+  if (m->frame_count == 0 || !hop_head_read(&head, link_frame_data(&m->frame[0]), link_frame_size(&m->frame[0])))
+    log_event_gated(&w->gate_message, LOG_ERROR, "worker.message_refused", "cause=\"no head of version %d\"", HOP_VERSION);
+  else if (head.kind == HOP_HELLO && m->frame_count == 1)
+    worker_welcome(w, m, &head);
+  else if ((head.kind == HOP_PART || head.kind == HOP_ISOLATE) && m->frame_count == 2 &&
+           group_part_allowed(head.record_count, link_frame_size(&m->frame[1])))
+    worker_gather(w, &head, m);
+  else
+    log_event_gated(&w->gate_message, LOG_ERROR, "worker.message_refused", "kind=%" PRIu32 " frames=%" PRIu32 " records=%" PRIu32,
+                    head.kind, m->frame_count, head.record_count);
+}
+
+/* ---- the turn ---- */
+
+static void worker_stop(struct worker *w, int status)
+{
+  char sentence[sizeof w->failure.text + 64];
+  failure_set(&w->failure, status, "shard %" PRIu32 ": %s", w->shard, muster_status_text(status));
+  log_event(LOG_ERROR, "worker.storage_failed",
+            "shard=%" PRIu32 " status=%s error=%s unanswered=%" PRIu32 " kept=\"all that was answered\"", w->shard,
+            muster_status_name(status), log_quote(sentence, sizeof sentence, w->failure.text), w->group.record_count);
+  worker_leave(w);
+  if (w->on_stop)
+    w->on_stop(w->context);
+}
+
+static bool worker_blocked(struct worker *w)
+{
+  struct store_facts facts;
+  if (watermark_due(&w->watermark)) {
+    store_facts(w->store, &facts);
+    watermark_judge(&w->watermark, facts.file_bytes, facts.map_bytes);
+  }
+  return w->watermark.blocked;
+}
+
+void worker_settle(struct worker *w)
+{
+  if (w->group.part_count == 0 || w->left)
+    return;
+  w->commit.misrouted = w->commit.commit_ns = 0;
+  if (worker_blocked(w)) {
+    for (uint32_t i = 0; i < w->group.record_count; i++)
+      w->group.words[i] = verdict_refused(MUSTER__V1__VERDICT__VERDICT_BUSY, w->shard, MUSTER__V1__REASON__REASON_BUSY_DISK, 0);
+  } else {
+    int status = worker_commit_group(w);
+    if (status != MUSTER_OK) {
+      worker_stop(w, status);
+      return;
+    }
+  }
+  w->commit.store_records += counts_settled(w->counters, &w->group, &w->commit);
+  if (w->commit.misrouted)
+    log_event_gated(&w->gate_route, LOG_ERROR, "worker.misrouted", "shard=%" PRIu32 " shards=%" PRIu32 " records=%" PRIu64 " told=RETRY",
+                    w->shard, w->shards, w->commit.misrouted);
+  worker_answer(w);
+  group_clear(&w->group);
+}
+
+void worker_refresh(struct worker *w)
+{
+  struct store_facts facts;
+  store_clear_readers(w->store);
+  store_facts(w->store, &facts);
+  watermark_judge(&w->watermark, facts.file_bytes, facts.map_bytes);
+  counts_store(w->counters, &facts, &w->watermark);
+}
+
+const struct failure *worker_failure(const struct worker *w) { return &w->failure; }
+
+int worker_create(struct worker **out, const struct worker_options *options, struct failure *failure)
+{
+  struct worker *w = *out = calloc(1, sizeof *w);
+  if (!w)
+    return failure_set(failure, MUSTER_ERR_MEMORY, "worker: no memory for its state");
+  w->store = options->store;
+  w->shard = options->shard;
+  w->shards = options->shards;
+  w->epoch = options->epoch;
+  w->counters = options->counters;
+  w->send = options->send;
+  w->on_stop = options->on_stop;
+  w->context = options->context;
+  rules_context_init(&w->rules, options->config);
+  watermark_init(&w->watermark, options->store_path, w->shard, options->config->disk_reserve_bytes, options->disk_free, options->context);
+  w->run = calloc(WORKER_RUN, sizeof *w->run);
+  if (!w->run || group_init(&w->group) != MUSTER_OK) {
+    worker_destroy(w);
+    *out = NULL;
+    return failure_set(failure, MUSTER_ERR_MEMORY, "worker: no memory for a group of %u records", LIMIT_COMMIT_RECORDS);
+  }
+  struct store_facts facts;
+  store_facts(w->store, &facts);
+  w->commit.store_records = facts.records;
+  return MUSTER_OK;
+}
+
+void worker_destroy(struct worker *w)
+{
+  if (!w)
+    return;
+  group_finish(&w->group);
+  free(w->run);
+  free(w);
+}
