@@ -71,12 +71,14 @@ void client_flow_wake(struct muster_client *c, uint64_t due_ms)
   uv_timer_start(&c->timer, client_flow_timer, due_ms > now ? due_ms - now : 0, 0);
 }
 
-/* All of a crowd that was told BUSY comes back at once, unless each waits a little longer by chance. */
+/* All of a crowd that was told BUSY comes back at once, unless each waits a little longer by chance. Never earlier than told: the loop's
+   clock counts whole milliseconds, so the one that has begun is not counted. */
 void client_flow_wait(struct muster_client *c, struct client_batch *b, uint32_t retry_after_ms)
 {
   uint32_t wait_ms = retry_after_ms ? retry_after_ms : RETRY_AFTER_MS;
   b->state = CLIENT_BATCH_WAITING;
-  b->due_ms = uv_now(&c->loop) + wait_ms + client_jitter(c, wait_ms / 2);
+  uv_update_time(&c->loop);
+  b->due_ms = uv_now(&c->loop) + 1 + wait_ms + client_jitter(c, wait_ms / 2);
   client_flow_wake(c, b->due_ms);
 }
 
