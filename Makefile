@@ -3,7 +3,7 @@
 #   make            build build/muster, libmuster.a, libmuster.so
 #   make run        the surge of fiscal year 2021, end to end, against the published figures
 #   make test       every test; ends with "N passed, N failed"
-#   make bench      throughput, printed with the fdatasync time of the same minute
+#   make bench      throughput beside the limit of the machine; bench-growth: one store to fifty million records
 #   make kills      ROUNDS=1000  kill -9 at seeded moments, with an oracle outside the node
 #   make fuzz       SECONDS=600  differential fuzz of the scan against protobuf-c
 #   make tidy       format, include rule, lint
@@ -63,7 +63,7 @@ say =
 else
 say = @printf '  %-5s %s\n' $(1) $(2);
 endif
-.PHONY: all man deps deps-bench deps-man deps-test run test bench kills fuzz tidy format install clean lib unit
+.PHONY: all man deps deps-bench deps-man deps-test run test tools bench bench-growth kills fuzz tidy format install clean lib unit
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -82,7 +82,7 @@ INSTALL_MISSING = @missing=""; for p in $(1); do dpkg-query -W -f='$${Status}' $
 deps:
 	$(call INSTALL_MISSING,$(PACKAGES_BUILD))
 deps-bench:
-	$(call INSTALL_MISSING,$(PACKAGES_BUILD) python3)
+	$(call INSTALL_MISSING,$(PACKAGES_BUILD) python3 gnuplot-nox strace git)
 deps-man:
 	$(call INSTALL_MISSING,$(PACKAGES_BUILD) help2man)
 deps-test:
@@ -136,10 +136,11 @@ $(BIN)/tests/%: tests/%.c $(BODY)
 	$(call say,TEST,$@)$(CC) $(CPPFLAGS) -Itests $(CFLAGS_ALL) -MMD -MP -MF $@.d $< $(BODY) $(LDLIBS_ALL) -lcmocka -o $@
 unit: $(TESTS)
 
-# ---- small programs of the benchmarks ----
+# ---- small programs of the benchmarks, each on its own ----
+tools: $(B)/bench/sync $(B)/bench/limit $(B)/bench/touch
 $(B)/bench/%: bench/micro/%.c
 	@mkdir -p $(@D)
-	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $< -o $@
+	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $< -llmdb -o $@
 
 run: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all
@@ -148,9 +149,13 @@ run: deps
 test: deps-test
 	@tests/run.sh
 
+# A table each, and build/bench/*.json; exit 1 where a bar is missed.
 bench: deps-bench
-	@$(MAKE) --no-print-directory -j$$(nproc) all $(B)/bench/sync
-	@bench/throughput.py $(B)/muster
+	@$(MAKE) --no-print-directory -j$$(nproc) all tools
+	@bench/throughput.py
+bench-growth: deps-bench
+	@$(MAKE) --no-print-directory -j$$(nproc) all tools
+	@bench/growth.py
 
 kills: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=faults all

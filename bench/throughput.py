@@ -1,114 +1,160 @@
 #!/usr/bin/python3
-"""Durable records a second over ipc: `make bench`. Every answer counted here was sent after a synchronous commit that contains its record.
+"""`make bench`: how many durable records a second, beside what the machine could do at best in the same minute. Prints a table, writes build/bench/throughput.json.
 
-Each round starts a fresh node, submits a pre-encoded stream (2 % resubmissions, UUIDv7, batches of 1,000, window 16) with `muster submit`, and ends with
-`muster verify`; a round that lost a record has no figure. Then one store grows to five million, and the rate on top of it is compared with the rate on an empty
-one. The median time of an fdatasync of the same minute stands beside the figures: it bounds them. Writes build/bench/throughput.json."""
+Every record counted has its verdict, and every verdict was sent after a synchronous LMDB commit that contains the record. The limit is two processes that append blocks
+of a thousand records of the same size to an LMDB of their own, with a synchronous commit each, and do nothing else (bench/micro/limit.c). Rounds of limit and pipeline
+alternate, and their order changes from round to round; a ratio is taken within its round, and the median of the rounds' ratios is told. Each round starts on a fresh
+store and ends with `muster verify`; a round that lost a record ends the run without figures. 2 % of the records are resubmissions, ids are UUIDv7."""
 import json
 import os
-import platform
 import re
-import shutil
-import signal
-import statistics
 import subprocess
-import sys
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-MUSTER = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else os.path.join(ROOT, "build", "muster")
-WORK = os.path.join(ROOT, "build", "bench")
-RECORDS = int(os.environ.get("RECORDS", "1000000"))
+import harness
+from harness import RECORD_BYTES, WORK, Node, middle, output, spread
+
+RECORDS = int(os.environ.get("RECORDS", "2000000"))
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
-GROWN = int(os.environ.get("GROWN", "5000000"))
+SECONDS = int(os.environ.get("SECONDS", "60"))  # of the load at half of the rate
+
+BARS = {"ipc_w16_ratio": (">=", 0.45), "curve_w16_ratio": (">=", 0.35), "curve_encode_ratio": (">=", 0.28), "half_load_p50_fsyncs": ("<=", 15),
+        "half_load_p99_fsyncs": ("<=", 100), "idle_ack_p50_ms": ("<=", 0.6), "batch50_ratio": (">=", 0.5), "worst_stall_ms": ("<=", 250)}
+
+CLOSED = ("--window", 16, "--batch", 1000, "--duplicates", 2)
+KINDS = {
+    "limit": None,
+    "ipc_w16": {"load": CLOSED},
+    "curve_w16": {"curve": True, "load": CLOSED},
+    "curve_encode": {"curve": True, "load": (*CLOSED, "--encode")},
+    "batch50": {"load": ("--window", 320, "--batch", 50, "--duplicates", 2)},  # the same 16,000 records in flight
+}
 
 
-def number(text):
-    return int(text.replace(",", ""))
+def limit(writers=2):
+    blocks = RECORDS // writers // 1000
+    return json.loads(output(os.path.join(harness.TOOLS, "limit"), WORK, writers, blocks, 1000, RECORD_BYTES))["records_per_s"]
 
 
-def generate(name, seed, records):
-    path = os.path.join(WORK, name)
-    with open(path, "wb") as f:
-        subprocess.run([MUSTER, "generate", "--profile", "fy2021-southwest", "--records", str(records), "--seed", str(seed), "--duplicates", "2"], stdout=f, check=True)
-    return path
+def spent(before, after, records):
+    """CPU nanoseconds and bytes to the device, a record, by process."""
+    return {name: {"cpu_ns": (after[name]["cpu_s"] - before[name]["cpu_s"]) * 1e9 / records, "device_bytes": (after[name]["written"] - before[name]["written"]) / records}
+            for name in after if name in before}
 
 
-class Node:
-    def __init__(self, data):
-        self.data = data
-        self.log = os.path.join(WORK, "node.log")
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen([MUSTER, "run", "--data", data, "--workers", "2", "--listen", "none"], stderr=log)
-        while b"muster: ready:" not in open(self.log, "rb").read():
-            if self.process.poll() is not None:
-                sys.exit(f"bench: the node did not start; see {self.log}")
-            time.sleep(0.02)
-
-    def submit(self, path):
-        done = subprocess.run([MUSTER, "submit", path, "--data", self.data, "--batch", "1000", "--window", "16", "--quiet"], capture_output=True, text=True, check=True)
-        match = re.search(r"submitted ([\d,]+): ([\d,]+) accepted, .* in ([\d.,]+) s \(([\d,]+) records/s\)", done.stdout)
-        if not match:
-            sys.exit(f"bench: cannot read {done.stdout!r}")
-        return number(match.group(2)), number(match.group(4))
-
-    def stop(self, expected):
-        self.process.send_signal(signal.SIGTERM)
-        if self.process.wait() != 0:
-            sys.exit(f"bench: the node did not stop well; see {self.log}")
-        done = subprocess.run([MUSTER, "verify", "--data", self.data], capture_output=True, text=True, check=True)
-        stored = number(re.search(r"verified: ([\d,]+) records", done.stdout).group(1))
-        if stored != expected:
-            sys.exit(f"bench: {expected:,} records were accepted and {stored:,} are stored: no figures")
+def round_of(kind, workers=2, records=RECORDS, seed=1):
+    node = Node(workers=workers, curve=kind.get("curve", False))
+    before = node.usage()
+    result = node.bench(*kind["load"], "--records", records, "--seed", seed)
+    after = node.usage()
+    node.stop(result["counts"]["accepted"])
+    costs = spent(before, after, records)
+    costs["generator"] = {"cpu_ns": result["generator_cpu_s"] * 1e9 / records, "device_bytes": 0}
+    return {"records_per_s": result["records_per_s"], "p50_ms": result["latency"]["p50_ms"], "p99_ms": result["latency"]["p99_ms"], "p999_ms": result["latency"]["p999_ms"],
+            "costs": costs}
 
 
-def fsync_us():
-    return int(subprocess.run([os.path.join(WORK, "sync"), WORK, "1048576", "50"], capture_output=True, text=True, check=True).stdout)
+def alternating_rounds():
+    rounds = []
+    for i in range(ROUNDS):
+        order = list(KINDS) if i % 2 == 0 else list(reversed(KINDS))
+        one = {"fdatasync_1mib_ms": harness.fdatasync_ms(1 << 20)}
+        for name in order:
+            one[name] = {"records_per_s": limit()} if name == "limit" else round_of(KINDS[name], seed=i + 1)
+        rounds.append(one)
+        print(f"round {i + 1}: fdatasync of 1 MiB {one['fdatasync_1mib_ms']:.3f} ms  " + "  ".join(f"{name} {one[name]['records_per_s']:,.0f}/s" for name in KINDS), flush=True)
+    return rounds
+
+
+def half_load(rate):
+    """Open loop at half of the measured rate: latency from the moment a record was due."""
+    node = Node()
+    before = node.usage()
+    result = node.bench("--rate", int(rate / 2), "--seconds", SECONDS, "--batch", 1000, "--duplicates", 2)
+    after = node.usage()
+    status = node.status()
+    accepted = result["counts"]["accepted"]
+    node.stop(accepted)
+    return result, spent(before, after, accepted), status
+
+
+def syscalls(records=200000):
+    """System calls a record, by process, counted by strace in a round of its own (which is slow, so its time is not used). None where strace is not allowed."""
+    node = Node()
+    counts, tracers = {}, {}
+    for name, pid in node.children().items():
+        path = os.path.join(WORK, f"strace-{name}")
+        tracers[name] = (path, subprocess.Popen(["strace", "-f", "-c", "-o", path, "-p", str(pid)], stderr=subprocess.DEVNULL))
+    time.sleep(0.5)
+    result = node.bench(*CLOSED, "--records", records)
+    for name, (path, tracer) in tracers.items():
+        tracer.terminate()
+        tracer.wait()
+        total = re.search(r"^100\.00\s+\S+\s+(?:\S+\s+)?(\d+).*total$", open(path).read(), re.M) if os.path.exists(path) else None
+        counts[name] = int(total.group(1)) / records if total else None
+        if os.path.exists(path):
+            os.unlink(path)
+    node.stop(result["counts"]["accepted"])
+    return counts
+
+
+def costs_of(rounds, kind):
+    names = rounds[0][kind]["costs"]
+    return {name: {what: middle([r[kind]["costs"][name][what] for r in rounds]) for what in names[name]} for name in names}
 
 
 def main():
-    os.makedirs(WORK, exist_ok=True)
-    data = os.path.join(WORK, "data")
-    free = shutil.disk_usage(WORK).free
-    need = (GROWN + 3 * RECORDS) * 400
-    if free < need:
-        sys.exit(f"bench: needs {need >> 20:,} MiB of disk under {WORK}, there are {free >> 20:,} MiB")
-    stream = generate("stream.pb", 1, RECORDS)
-    rates, syncs = [], []
-    for round_number in range(1, ROUNDS + 1):
-        shutil.rmtree(data, ignore_errors=True)
-        syncs.append(fsync_us())
-        node = Node(data)
-        accepted, rate = node.submit(stream)
-        node.stop(accepted)
-        rates.append(rate)
-        print(f"round {round_number}: {rate:>9,} durable records/s   fdatasync of 1 MiB {syncs[-1]:,} us", flush=True)
-    shutil.rmtree(data, ignore_errors=True)
-    node, stored = Node(data), 0
-    seed, grown = 100, []
-    while stored < GROWN + RECORDS:
-        path = generate("grow.pb", seed, RECORDS)
-        accepted, rate = node.submit(path)
-        grown.append((stored, rate))
-        print(f"on top of {stored:>9,} stored: {rate:>9,} records/s", flush=True)
-        stored += accepted
-        seed += 1
-    node.stop(stored)
-    shutil.rmtree(data, ignore_errors=True)
-    for name in ("stream.pb", "grow.pb"):
-        os.unlink(os.path.join(WORK, name))
-    # The rate at five million is that of the last round; the first rounds of the same store are what it is compared with, all of one run.
-    early = statistics.median(rate for at, rate in grown[:3])
-    late = statistics.median(rate for at, rate in grown[-2:])
-    result = {"host": {"kernel": platform.release(), "cores": os.cpu_count(), "machine": platform.machine()},
-              "settings": {"records": RECORDS, "batch": 1000, "window": 16, "workers": 2, "transport": "ipc", "resubmitted_percent": 2},
-              "rates": rates, "median_records_per_s": statistics.median(rates), "fdatasync_1mib_us": statistics.median(syncs),
-              "growth": grown, "rate_grown_over_early": late / early}
-    with open(os.path.join(WORK, "throughput.json"), "w") as f:
-        json.dump(result, f, indent=2)
-    print(f"median of {ROUNDS}: {result['median_records_per_s']:,.0f} durable records/s (lowest {min(rates):,}, highest {max(rates):,}), "
-          f"fdatasync of 1 MiB {result['fdatasync_1mib_us']:,.0f} us")
-    print(f"at {GROWN:,} stored: {late / early:.2f} of the rate on the young store")
+    harness.require_disk((RECORDS * 2 + SECONDS * 1100000) * 340)
+    facts = harness.machine()
+    harness.print_machine(facts)
+    print(f"{RECORDS:,} records of {RECORD_BYTES} bytes a round, 2 % sent again, UUIDv7; two workers; batches of 1,000, window 16; fsync before every ack\n", flush=True)
+    rounds = alternating_rounds()
+    summary = {}
+    for name in ("ipc_w16", "curve_w16", "curve_encode"):
+        summary[name + "_ratio"] = middle([r[name]["records_per_s"] / r["limit"]["records_per_s"] for r in rounds])
+    rate = middle([r["ipc_w16"]["records_per_s"] for r in rounds])
+    by_workers = {workers: middle([round_of(KINDS["ipc_w16"], workers=workers, seed=50 + i)["records_per_s"] for i in range(3)]) for workers in (1, 2, 4)}
+    print("workers: " + ", ".join(f"{workers}: {value:,.0f}/s" for workers, value in by_workers.items()), flush=True)
+    print(f"open loop at {rate / 2:,.0f} records/s for {SECONDS} s", flush=True)
+    half, half_costs, status = half_load(rate)
+    shards = status["shards"]
+    commits = sum(s["commits"] for s in shards)
+    block_bytes = sum(s["commit_records"] for s in shards) / commits * RECORD_BYTES
+    sync_ms = harness.fdatasync_ms(block_bytes, 200)
+    summary["half_load_p50_fsyncs"] = half["latency"]["p50_ms"] / sync_ms
+    summary["half_load_p99_fsyncs"] = half["latency"]["p99_ms"] / sync_ms
+    node = Node()
+    idle = node.bench("--window", 1, "--batch", 1, "--records", 3000)
+    node.stop(idle["counts"]["accepted"])
+    summary["idle_ack_p50_ms"] = idle["latency"]["p50_ms"]
+    summary["batch50_ratio"] = middle([r["batch50"]["records_per_s"] / r["ipc_w16"]["records_per_s"] for r in rounds])
+    summary["worst_stall_ms"] = half["worst_stall_ms"]
+    calls = syscalls()
+
+    print(f"\n{'median of ' + str(ROUNDS):<14} {'records/s':>12} {'spread':>24} {'of limit':>9}  p50 / p99 / p99.9 of the window, ms")
+    for name in KINDS:
+        values = [r[name]["records_per_s"] for r in rounds]
+        ratio = middle([r[name]["records_per_s"] / r["limit"]["records_per_s"] for r in rounds])
+        latencies = "" if name == "limit" else " / ".join(f"{middle([r[name][p] for r in rounds]):.1f}" for p in ("p50_ms", "p99_ms", "p999_ms"))
+        print(f"{name:<14} {middle(values):>12,.0f} {spread(values):>24} {ratio:>9.2f}  {latencies}")
+    print(f"half load: p50 {half['latency']['p50_ms']:.2f}, p99 {half['latency']['p99_ms']:.2f}, p99.9 {half['latency']['p999_ms']:.2f} ms from the moment due; "
+          f"a block of {block_bytes / 1024:,.0f} KiB syncs in {sync_ms:.3f} ms; the generator was late by {half['offered_late']['p99_ms']:.2f} ms at p99; "
+          f"{sum(s['index_growths'] for s in shards):,} tables of the index grew")
+    ipc, curve = costs_of(rounds, "ipc_w16"), costs_of(rounds, "curve_w16")
+    print(f"{'a record costs':<14} {'CPU ns, ipc':>12} {'CPU ns, CURVE':>14} {'syscalls':>9} {'device bytes':>13}")
+    for name in ipc:
+        call = calls.get(name)
+        print(f"{name:<14} {ipc[name]['cpu_ns']:>12,.0f} {curve[name]['cpu_ns']:>14,.0f} {'-' if call is None else format(call, '.4f'):>9} {ipc[name]['device_bytes']:>13,.0f}")
+    curve_ns = sum(c["cpu_ns"] for c in curve.values()) - sum(c["cpu_ns"] for c in ipc.values())
+    print(f"CURVE costs {curve_ns:,.0f} ns of CPU a record, both ends together")
+
+    result = {"machine": facts, "settings": {"records": RECORDS, "rounds": ROUNDS, "record_bytes": RECORD_BYTES, "batch": 1000, "window": 16, "workers": 2, "resubmitted_percent": 2, "ids": "v7",
+                                             "ack": "after a synchronous LMDB commit", "seconds_half_load": SECONDS},
+              "summary": summary, "rounds": rounds, "workers": by_workers, "half_load": half, "half_load_costs": half_costs, "idle": idle["latency"],
+              "fdatasync_ms": {"bytes": block_bytes, "median": sync_ms, "of_1_mib": middle([r["fdatasync_1mib_ms"] for r in rounds])},
+              "costs": {"ipc": ipc, "curve": curve, "curve_extra_cpu_ns": curve_ns}, "syscalls_per_record": calls}
+    harness.conclude("throughput", result, BARS)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -258,39 +258,6 @@ static int submit_end(struct submit *s, int status, int input_status, uint64_t s
 
 /* ---- opening ---- */
 
-/* Whether the first word of the text is a public key, which may hold any character but blanks and quotes. */
-static bool key_word(const char *text, char out[KEY_TEXT])
-{
-  text += strspn(text, " \t\"");
-  size_t size = strcspn(text, " \t\r\n\"");
-  if (size >= KEY_TEXT)
-    return false;
-  memcpy(out, text, size);
-  out[size] = '\0';
-  return key_text_valid(out);
-}
-
-/* --server-key is the key itself, or a file: one as `muster key new` writes it, or one with just the key on a line. */
-static int server_key_read(struct submit *s, struct failure *failure)
-{
-  if (!s->server_key || key_text_valid(s->server_key))
-    return MUSTER_OK;
-  FILE *f = fopen(s->server_key, "re");
-  if (!f)
-    return failure_set(failure, MUSTER_ERR_USAGE, "--server-key %s is neither 40 characters of Z85 nor a file that can be read",
-                       s->server_key);
-  char line[256];
-  bool found = false;
-  while (!found && fgets(line, sizeof line, f)) {
-    const char *value = strchr(line, '=');
-    found = key_word(line, s->server_key_text) || (value && strncmp(line, "secret", 6) != 0 && key_word(value + 1, s->server_key_text));
-  }
-  explicit_bzero(line, sizeof line);
-  fclose(f);
-  s->server_key = s->server_key_text;
-  return found ? MUSTER_OK : failure_set(failure, MUSTER_ERR_FORMAT, "no public key is in the file of --server-key");
-}
-
 /* The client; a node that is just starting, or is to be started, is waited for. A directory that is not there at all gets a moment only,
  * since `muster run &` in front of this command makes it first of all. */
 static int submit_connect(struct submit *s, struct failure *failure)
@@ -299,7 +266,7 @@ static int submit_connect(struct submit *s, struct failure *failure)
   struct muster_options o = MUSTER_OPTIONS_INIT;
   o.endpoint = s->endpoint;
   o.data_directory = s->data;
-  o.server_key = s->server_key;
+  o.server_key = s->server_key ? s->server_key_text : NULL;
   o.key_file = s->key;
   o.software = "muster submit " MUSTER_VERSION;
   o.batch_records = (uint32_t)s->batch;
@@ -325,7 +292,7 @@ static int submit_connect(struct submit *s, struct failure *failure)
 
 static int submit_open(struct submit *s, struct failure *failure)
 {
-  int status = server_key_read(s, failure);
+  int status = s->server_key ? key_public_read(s->server_key_text, s->server_key, failure) : MUSTER_OK;
   if (status == MUSTER_OK)
     status = source_open(&s->source, s->path, s->ndjson, failure);
   if (status == MUSTER_OK && !s->format_given && source_looks_like_json(s->source))

@@ -117,6 +117,38 @@ int key_read(struct key_pair *out, const char *path, struct failure *f)
   return status;
 }
 
+/* Whether the first word of the text is a public key, which may hold any character but blanks and quotes. */
+static bool key_word(const char *text, char out[KEY_TEXT])
+{
+  text += strspn(text, " \t\"");
+  size_t size = strcspn(text, " \t\r\n\"");
+  if (size >= KEY_TEXT)
+    return false;
+  memcpy(out, text, size);
+  out[size] = '\0';
+  return key_text_valid(out);
+}
+
+int key_public_read(char out[KEY_TEXT], const char *key_or_path, struct failure *f)
+{
+  if (key_text_valid(key_or_path)) {
+    memcpy(out, key_or_path, KEY_TEXT);
+    return MUSTER_OK;
+  }
+  FILE *file = fopen(key_or_path, "re");
+  if (!file)
+    return failure_set(f, MUSTER_ERR_USAGE, "--server-key %s is neither 40 characters of Z85 nor a file that can be read", key_or_path);
+  char line[256];
+  bool found = false;
+  while (!found && fgets(line, sizeof line, file)) {
+    const char *value = strchr(line, '=');
+    found = key_word(line, out) || (value && strncmp(line, "secret", 6) != 0 && key_word(value + 1, out));
+  }
+  explicit_bzero(line, sizeof line);
+  fclose(file);
+  return found ? MUSTER_OK : failure_set(f, MUSTER_ERR_FORMAT, "no public key is in the file of --server-key");
+}
+
 int key_write(const struct key_pair *pair, const char *path, struct failure *f)
 {
   char text[LINE_BYTES_MAX];

@@ -20,5 +20,6 @@ int ops_verify_main(int argc, char **argv);
 int ops_key_main(int argc, char **argv);
 int client_submit_main(int argc, char **argv);  /* client/submit.c */
 int bench_generate_main(int argc, char **argv); /* bench/generate.c */
+int bench_bench_main(int argc, char **argv);    /* bench/bench.c */
 
 #endif

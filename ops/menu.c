@@ -15,13 +15,14 @@ static const struct ops_menu_command commands[] = {
     {"tally", ops_tally_main, "count encounters by the columns of the public data set", MENU_STORE},
     {"verify", ops_verify_main, "read the whole store and say whether each block, sequence and count is right", MENU_STORE},
     {"key", ops_key_main, "make, show, allow, revoke and list the keys of submitters", MENU_KEYS},
+    {"bench", bench_bench_main, "put a load of synthetic records on a test node and measure it", MENU_PLANNING},
     {"ingest", ingest_main, "role: takes batches in and answers them", MENU_ROLES},
     {"worker", worker_main, "role: owns one shard of the store", MENU_ROLES},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
 static const char *const group_titles[MENU_GROUPS] = {
-    [MENU_NODE] = "The node", [MENU_RECORDS] = "Records", [MENU_STORE] = "The store as a whole", [MENU_KEYS] = "Who may submit"};
+    [MENU_NODE] = "The node", [MENU_RECORDS] = "Records", [MENU_STORE] = "The store as a whole", [MENU_KEYS] = "Who may submit", [MENU_PLANNING] = "Benchmarks"};
 
 const struct ops_menu_command *ops_menu_commands(size_t *count)
 {

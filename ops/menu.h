@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum ops_menu_group { MENU_NODE, MENU_RECORDS, MENU_STORE, MENU_KEYS, MENU_ROLES, MENU_GROUPS };
+enum ops_menu_group { MENU_NODE, MENU_RECORDS, MENU_STORE, MENU_KEYS, MENU_PLANNING, MENU_ROLES, MENU_GROUPS };
 
 struct ops_menu_command {
   const char *name;
