@@ -4,6 +4,7 @@
 #   make run        the surge of fiscal year 2021, end to end, against the published figures
 #   make test       every test; ends with "N passed, N failed"
 #   make bench      throughput, printed with the fdatasync time of the same minute
+#   make bench-micro     nanoseconds a record of each step of a record's way
 #   make kills      ROUNDS=1000  kill -9 at seeded moments, with an oracle outside the node
 #   make fuzz       SECONDS=600  differential fuzz of the scan against protobuf-c
 #   make tidy       format, include rule, lint
@@ -63,7 +64,7 @@ say =
 else
 say = @printf '  %-5s %s\n' $(1) $(2);
 endif
-.PHONY: all man deps deps-bench deps-man deps-test run test bench kills fuzz tidy format install clean lib unit
+.PHONY: all man deps deps-bench deps-man deps-test run test bench bench-micro kills fuzz tidy format install clean lib unit
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -137,6 +138,12 @@ $(BIN)/tests/%: tests/%.c $(BODY)
 unit: $(TESTS)
 
 # ---- small programs of the benchmarks ----
+MICRO     := $(filter-out bench/micro/sync.c,$(wildcard bench/micro/*.c))
+MICRO_OBJ := $(MICRO:%.c=$(O)/%.o)
+$(O)/bench/micro/micro.o: CPPFLAGS += -DMICRO_FLAGS='"$(strip $(CFLAGS_$(VARIANT)) $(CFLAGS))"'
+$(BIN)/bench/micro: $(MICRO_OBJ) $(BODY)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $^ $(LDLIBS_ALL) -o $@
 $(B)/bench/%: bench/micro/%.c
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $< -o $@
@@ -151,6 +158,11 @@ test: deps-test
 bench: deps-bench
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(B)/bench/sync
 	@bench/throughput.py $(B)/muster
+
+# Always the release variant: it is what runs.
+bench-micro: deps-bench
+	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=release $(B)/bench/micro
+	@$(B)/bench/micro
 
 kills: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=faults all
