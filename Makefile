@@ -5,6 +5,7 @@
 #   make test       every test; ends with "N passed, N failed"
 #   make bench      throughput, printed with the fdatasync time of the same minute
 #   make bench-micro     nanoseconds a record of each step of a record's way
+#   make bench-check     instructions a record of each, against the baseline (bench-baseline: renews it)
 #   make kills      ROUNDS=1000  kill -9 at seeded moments, with an oracle outside the node
 #   make fuzz       SECONDS=600  differential fuzz of the scan against protobuf-c
 #   make tidy       format, include rule, lint
@@ -64,7 +65,7 @@ say =
 else
 say = @printf '  %-5s %s\n' $(1) $(2);
 endif
-.PHONY: all man deps deps-bench deps-man deps-test run test bench bench-micro kills fuzz tidy format install clean lib unit
+.PHONY: all man deps deps-bench deps-man deps-test run test bench bench-micro bench-check bench-baseline kills fuzz tidy format install clean lib unit
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -163,6 +164,9 @@ bench: deps-bench
 bench-micro: deps-bench
 	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=release $(B)/bench/micro
 	@$(B)/bench/micro
+bench-check bench-baseline: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=release $(B)/bench/micro
+	@bench/micro/check.py $(B)/bench/micro $(if $(filter bench-baseline,$@),--renew)
 
 kills: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=faults all
