@@ -4,6 +4,8 @@
 #   make run        the surge of fiscal year 2021, end to end, against the published figures
 #   make test       every test; ends with "N passed, N failed"
 #   make bench      throughput beside the limit of the machine; bench-growth: one store to fifty million records
+#   make bench-micro     nanoseconds a record of each step of a record's way
+#   make bench-check     instructions a record of each, against the baseline (bench-baseline: renews it)
 #   make kills      ROUNDS=1000  kill -9 at seeded moments, with an oracle outside the node
 #   make fuzz       SECONDS=600  differential fuzz of the scan against protobuf-c
 #   make tidy       format, include rule, lint
@@ -63,7 +65,7 @@ say =
 else
 say = @printf '  %-5s %s\n' $(1) $(2);
 endif
-.PHONY: all man deps deps-bench deps-man deps-test run test tools bench bench-growth kills fuzz tidy format install clean lib unit
+.PHONY: all man deps deps-bench deps-man deps-test run test tools bench bench-growth bench-micro bench-check bench-baseline kills fuzz tidy format install clean lib unit
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -136,9 +138,15 @@ $(BIN)/tests/%: tests/%.c $(BODY)
 	$(call say,TEST,$@)$(CC) $(CPPFLAGS) -Itests $(CFLAGS_ALL) -MMD -MP -MF $@.d $< $(BODY) $(LDLIBS_ALL) -lcmocka -o $@
 unit: $(TESTS)
 
-# ---- small programs of the benchmarks, each on its own ----
-tools: $(B)/bench/sync $(B)/bench/limit $(B)/bench/touch
-$(B)/bench/%: bench/micro/%.c
+# ---- small programs of the benchmarks: one of many cases, and each of bench/tools on its own ----
+MICRO     := $(wildcard bench/micro/*.c)
+MICRO_OBJ := $(MICRO:%.c=$(O)/%.o)
+$(O)/bench/micro/micro.o: CPPFLAGS += -DMICRO_FLAGS='"$(strip $(CFLAGS_$(VARIANT)) $(CFLAGS))"'
+$(BIN)/bench/micro: $(MICRO_OBJ) $(BODY)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $^ $(LDLIBS_ALL) -o $@
+tools: $(patsubst bench/tools/%.c,$(B)/bench/%,$(wildcard bench/tools/*.c))
+$(B)/bench/%: bench/tools/%.c
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $< -llmdb -o $@
 
@@ -156,6 +164,14 @@ bench: deps-bench
 bench-growth: deps-bench
 	@$(MAKE) --no-print-directory -j$$(nproc) all tools
 	@bench/growth.py
+
+# Always the release variant: it is what runs.
+bench-micro: deps-bench
+	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=release $(B)/bench/micro
+	@$(B)/bench/micro
+bench-check bench-baseline: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=release $(B)/bench/micro
+	@bench/micro/check.py $(B)/bench/micro $(if $(filter bench-baseline,$@),--renew)
 
 kills: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=faults all

@@ -2,7 +2,7 @@
 """`make bench`: how many durable records a second, beside what the machine could do at best in the same minute. Prints a table, writes build/bench/throughput.json.
 
 Every record counted has its verdict, and every verdict was sent after a synchronous LMDB commit that contains the record. The limit is two processes that append blocks
-of a thousand records of the same size to an LMDB of their own, with a synchronous commit each, and do nothing else (bench/micro/limit.c). Rounds of limit and pipeline
+of a thousand records of the same size to an LMDB of their own, with a synchronous commit each, and do nothing else (bench/tools/limit.c). Rounds of limit and pipeline
 alternate, and their order changes from round to round; a ratio is taken within its round, and the median of the rounds' ratios is told. Each round starts on a fresh
 store and ends with `muster verify`; a round that lost a record ends the run without figures. 2 % of the records are resubmissions, ids are UUIDv7."""
 import json

@@ -21,8 +21,11 @@ static const struct ops_menu_command commands[] = {
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
-static const char *const group_titles[MENU_GROUPS] = {
-    [MENU_NODE] = "The node", [MENU_RECORDS] = "Records", [MENU_STORE] = "The store as a whole", [MENU_KEYS] = "Who may submit", [MENU_PLANNING] = "Benchmarks"};
+static const char *const group_titles[MENU_GROUPS] = {[MENU_NODE] = "The node",
+                                                      [MENU_RECORDS] = "Records",
+                                                      [MENU_STORE] = "The store as a whole",
+                                                      [MENU_KEYS] = "Who may submit",
+                                                      [MENU_PLANNING] = "Benchmarks"};
 
 const struct ops_menu_command *ops_menu_commands(size_t *count)
 {

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Every test, in the order in which a fault is nearest its cause: tidy, builds, units, fuzz (short), flows, the sanitizers' runs of both, the kills.
+# Every test, in the order in which a fault is nearest its cause: tidy, builds, units, counts (instructions a record), fuzz (short), flows, the sanitizers' runs of both, the kills.
 # Prints what failed, and last "N passed, N failed". SUITES="units flows" chooses; logs are kept in build/log/.
 set -u
 cd "$(dirname "$0")/.."
 export B=build
 LOG=$B/log
-SUITES=${SUITES:-"tidy builds units fuzz flows asan valgrind"}
+SUITES=${SUITES:-"tidy builds units counts fuzz flows asan valgrind"}
 JOBS=$(nproc)
 passed=0 failed=0 skipped=0
 mkdir -p "$LOG"
@@ -91,6 +91,12 @@ if has builds; then
   fi
 fi
 if has units; then units faults; fi
+if has counts; then
+  one counts make --no-print-directory bench-check
+  if grep '^skip - ' "$LOG/counts.log"; then # of another compiler than the baseline: nothing was judged
+    passed=$((passed - 1)) skipped=$((skipped + 1))
+  fi
+fi
 if has fuzz; then one fuzz tests/fuzz/run.sh --short; fi
 if has flows; then flows release tests/flow/[0-9]*.py; fi
 if has asan; then
