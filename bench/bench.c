@@ -18,19 +18,18 @@
 #include "ops/table.h"
 
 #define NAME "bench"
-#define TIMEOUT_S 30u     /* without any answer */
 #define WINDOW_OPEN 4096u /* an open loop is bounded by the node's credit, not by itself */
 
 struct arguments {
   struct load_options load;
   const char *data, *endpoint, *server_key, *key, *profile, *json;
   char server_key_text[KEY_TEXT];
-  uint64_t records, batch, window, seconds;
+  uint64_t records, batch, window, seconds, timeout_s;
 };
 
 /* ---- options ---- */
 
-enum { OPTION_SERVER_KEY = 256, OPTION_KEY, OPTION_DUPLICATES, OPTION_IDS, OPTION_SAMPLE, OPTION_JSON };
+enum { OPTION_SERVER_KEY = 256, OPTION_KEY, OPTION_DUPLICATES, OPTION_IDS, OPTION_SAMPLE, OPTION_TIMEOUT, OPTION_JSON };
 
 static const struct argp_option options[] = {
     {"window", 'w', "N", 0, "Closed loop: N batches in flight, the next one as soon as one is answered", 0},
@@ -47,6 +46,7 @@ static const struct argp_option options[] = {
     {"server-key", OPTION_SERVER_KEY, "KEY", 0, "tcp: the node's public key, or a file that has it", 0},
     {"key", OPTION_KEY, "FILE", 0, "tcp: this submitter's key pair, from `muster key new`", 0},
     {"sample", OPTION_SAMPLE, "N", 0, "Closed loop: a sample every N records; an open loop takes one every second", 0},
+    {"timeout", OPTION_TIMEOUT, "S", 0, "Give up after so many seconds without any answer (default: 30)", 0},
     {"json", OPTION_JSON, "FILE", 0, "All of it as one JSON object; `-`: on standard output, in place of the words", 0},
     {0}};
 
@@ -77,6 +77,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
   case OPTION_KEY: a->key = text; break;
   case OPTION_JSON: a->json = text; break;
   case OPTION_SAMPLE: number_option(state, "--sample", text, 1, STREAM_RECORDS_MAX, &a->load.sample_records); break;
+  case OPTION_TIMEOUT: number_option(state, "--timeout", text, 1, 1000000, &a->timeout_s); break;
   case OPTION_DUPLICATES:
     number_option(state, "--duplicates", text, 0, 99, &number);
     a->load.supply.resends_per_10000 = (uint32_t)number * 100;
@@ -223,7 +224,7 @@ static int judge(const struct load_result *r)
 
 int bench_bench_main(int argc, char **argv)
 {
-  struct arguments a = {.load.supply.stream.seed = 1, .profile = "fy2021-southwest", .records = 1000000, .batch = 1000};
+  struct arguments a = {.load.supply.stream.seed = 1, .profile = "fy2021-southwest", .records = 1000000, .batch = 1000, .timeout_s = 30};
   struct load_result *result = calloc(1, sizeof *result);
   struct failure failure = FAILURE_NONE;
   ops_options_parse(&argp, argc, argv, &a);
@@ -235,7 +236,7 @@ int bench_bench_main(int argc, char **argv)
   a.load.client.batch_records = (uint32_t)a.batch;
   a.load.client.window_batches = a.load.rate > 0 ? WINDOW_OPEN : (uint32_t)a.window;
   a.load.records = a.seconds ? (uint64_t)(a.load.rate * (double)a.seconds) : a.records;
-  a.load.timeout_s = TIMEOUT_S;
+  a.load.timeout_s = (uint32_t)a.timeout_s;
   int status = result ? MUSTER_OK : failure_set(&failure, MUSTER_ERR_MEMORY, "no memory for the result");
   if (status == MUSTER_OK && a.server_key) {
     status = key_public_read(a.server_key_text, a.server_key, &failure);

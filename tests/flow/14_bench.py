@@ -72,7 +72,7 @@ def standstill_is_seen(t):
 
 def nobody_is_there(t):
     """no node: a sentence, and 69"""
-    done = t.muster("bench", "--window", 4, "--endpoint", f"ipc://{t.path('none')}", code=None, timeout=60)
+    done = t.muster("bench", "--window", 4, "--endpoint", f"ipc://{t.path('none')}", "--timeout", 1, code=None, timeout=60)
     check_equal(done.code, 69, f"exit code ({done.error()})")
     check("nothing was sent" in done.error(), done.error())
 
