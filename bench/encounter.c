@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bench/random.h"
+#include "proto/encode.h"
 #include "proto/encounter.pb-c.h"
 #include "proto/scan.h"
 #include "proto/varint.h"
@@ -208,45 +209,37 @@ void bench_encounter_draw(struct bench_encounter *e, const struct bench_draw *dr
 
 /* ---- wire ---- */
 
-enum wire_type { WIRE_VARINT = 0, WIRE_LENGTH = 2, WIRE_32BIT = 5 };
+static inline struct scan_value bytes_of(const void *bytes, uint32_t size) { return (struct scan_value){.bytes = bytes, .size = size}; }
 
-static inline uint8_t *number_put(uint8_t *p, const struct bench_encounter *e, uint32_t field, uint64_t value)
-{
-  return e->left_out >> field & 1 ? p : varint_write(varint_write(p, field << 3 | WIRE_VARINT), value);
-}
-
-static inline uint8_t *bytes_put(uint8_t *p, const struct bench_encounter *e, uint32_t field, const void *bytes, uint32_t size)
-{
-  if (e->left_out >> field & 1)
-    return p;
-  p = varint_write(varint_write(p, field << 3 | WIRE_LENGTH), size);
-  memcpy(p, bytes, size);
-  return p + size;
-}
+static inline struct scan_value text_of(const struct bench_text *text) { return bytes_of(text->bytes, text->size); }
 
 size_t bench_encounter_write(uint8_t *out, const struct bench_encounter *e)
 {
-  uint8_t *p = bytes_put(out, e, FIELD_ENCOUNTER_ID, e->encounter_id, e->encounter_id_size);
-  p = number_put(p, e, FIELD_ENCOUNTER_TIME, (uint64_t)e->time_us);
-  p = number_put(p, e, FIELD_COMPONENT, (uint64_t)e->component);
-  p = number_put(p, e, FIELD_AREA_OF_RESPONSIBILITY, (uint64_t)e->area);
-  p = number_put(p, e, FIELD_LAND_BORDER_REGION, (uint64_t)e->region);
-  p = number_put(p, e, FIELD_DEMOGRAPHIC, (uint64_t)e->demographic);
-  p = bytes_put(p, e, FIELD_CITIZENSHIP, e->citizenship, sizeof e->citizenship);
-  p = number_put(p, e, FIELD_TITLE_OF_AUTHORITY, (uint64_t)e->title);
-  p = number_put(p, e, FIELD_ENCOUNTER_TYPE, (uint64_t)e->type);
-  p = bytes_put(p, e, FIELD_SUBJECT_ID, e->subject_id, e->subject_id_size);
-  p = bytes_put(p, e, FIELD_FAMILY_UNIT_ID, e->family_unit_id, LIMIT_ID_BYTES);
-  p = number_put(p, e, FIELD_LATITUDE_E7, zigzag_encode(e->latitude_e7));
-  p = number_put(p, e, FIELD_LONGITUDE_E7, zigzag_encode(e->longitude_e7));
-  p = bytes_put(p, e, FIELD_STATION, e->station.bytes, e->station.size);
-  p = bytes_put(p, e, FIELD_DEVICE, e->device.bytes, e->device.size);
-  p = bytes_put(p, e, FIELD_OFFICER_REFERENCE, e->officer_reference.bytes, e->officer_reference.size);
-  p = number_put(p, e, FIELD_DISPOSITION, (uint64_t)e->disposition);
-  return (size_t)(p - out);
+  struct encounter_view v;
+  v.present = ((1u << FIELD_COUNT) - 2) & ~e->left_out;
+  v.field[FIELD_ENCOUNTER_ID] = bytes_of(e->encounter_id, e->encounter_id_size);
+  v.field[FIELD_ENCOUNTER_TIME].number = e->time_us;
+  v.field[FIELD_COMPONENT].number = e->component;
+  v.field[FIELD_AREA_OF_RESPONSIBILITY].number = e->area;
+  v.field[FIELD_LAND_BORDER_REGION].number = e->region;
+  v.field[FIELD_DEMOGRAPHIC].number = e->demographic;
+  v.field[FIELD_CITIZENSHIP] = bytes_of(e->citizenship, sizeof e->citizenship);
+  v.field[FIELD_TITLE_OF_AUTHORITY].number = e->title;
+  v.field[FIELD_ENCOUNTER_TYPE].number = e->type;
+  v.field[FIELD_SUBJECT_ID] = bytes_of(e->subject_id, e->subject_id_size);
+  v.field[FIELD_FAMILY_UNIT_ID] = bytes_of(e->family_unit_id, LIMIT_ID_BYTES);
+  v.field[FIELD_LATITUDE_E7].number = e->latitude_e7;
+  v.field[FIELD_LONGITUDE_E7].number = e->longitude_e7;
+  v.field[FIELD_STATION] = text_of(&e->station);
+  v.field[FIELD_DEVICE] = text_of(&e->device);
+  v.field[FIELD_OFFICER_REFERENCE] = text_of(&e->officer_reference);
+  v.field[FIELD_DISPOSITION].number = e->disposition;
+  return (size_t)(encode_encounter(out, &v) - out);
 }
 
 /* ---- faults ---- */
+
+enum wire_type { WIRE_LENGTH = 2, WIRE_32BIT = 5 };
 
 #define UNKNOWN_FIELD 100u
 #define TIME_FAR_FUTURE_US INT64_C(4102444800000000) /* 2100-01-01 */
