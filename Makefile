@@ -30,7 +30,7 @@ SECONDS ?= 600
 
 PACKAGES_BUILD := gcc make pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler liblmdb-dev libuv1-dev \
                   libinih-dev libjansson-dev libxxhash-dev
-PACKAGES_TEST  := $(PACKAGES_BUILD) clang libclang-rt-14-dev libcmocka-dev valgrind python3 python3-zmq python3-protobuf netcat-openbsd \
+PACKAGES_TEST  := $(PACKAGES_BUILD) g++ clang libclang-rt-14-dev libcmocka-dev valgrind python3 python3-zmq python3-protobuf netcat-openbsd \
                   clang-format cppcheck help2man git
 MODULES := libzmq libprotobuf-c lmdb libuv inih jansson libxxhash
 
@@ -52,7 +52,7 @@ MAIN      := $(O)/ops/main.o
 BODY      := $(filter-out $(MAIN),$(OBJ))
 # The client library: its own files and what they stand on, nothing of the node.
 LIB_SRC   := $(filter-out client/submit.c client/source.c client/progress.c,$(wildcard client/*.c)) core/status.c core/failure.c core/clock.c core/keys.c core/link.c core/link_frame.c core/link_socket.c core/datadir.c core/durable.c core/log.c core/fault.c \
-             proto/vocabulary.c
+             proto/encode.c proto/vocabulary.c
 LIB_OBJ   := $(LIB_SRC:%.c=$(O)/%.o) $(PROTOS:%=$(O)/gen/proto/%.pb-c.o)
 TEST_SRC  := $(wildcard tests/core/test_*.c tests/proto/test_*.c tests/ingest/test_*.c tests/workers/test_*.c tests/store/test_*.c \
              tests/client/test_*.c tests/ops/test_*.c tests/bench/test_*.c)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bench/random.h"
+#include "proto/encode.h"
 #include "proto/encounter.pb-c.h"
 #include "proto/scan.h"
 #include "proto/varint.h"
@@ -98,6 +99,42 @@ static void authority_pick(struct bench_encounter *e, struct random *r)
                                                    : share_pick(adult_dispositions, r);
 }
 
+/* ---- wire ---- */
+
+static inline struct scan_value bytes_of(const void *bytes, uint32_t size) { return (struct scan_value){.bytes = bytes, .size = size}; }
+
+static inline struct scan_value text_of(const struct bench_text *text) { return bytes_of(text->bytes, text->size); }
+
+/* The parts that are encoded; valid as long as e is. */
+static inline void view_make(struct encounter_view *v, const struct bench_encounter *e)
+{
+  v->present = ((1u << FIELD_COUNT) - 2) & ~e->left_out;
+  v->field[FIELD_ENCOUNTER_ID] = bytes_of(e->encounter_id, e->encounter_id_size);
+  v->field[FIELD_ENCOUNTER_TIME].number = e->time_us;
+  v->field[FIELD_COMPONENT].number = e->component;
+  v->field[FIELD_AREA_OF_RESPONSIBILITY].number = e->area;
+  v->field[FIELD_LAND_BORDER_REGION].number = e->region;
+  v->field[FIELD_DEMOGRAPHIC].number = e->demographic;
+  v->field[FIELD_CITIZENSHIP] = bytes_of(e->citizenship, sizeof e->citizenship);
+  v->field[FIELD_TITLE_OF_AUTHORITY].number = e->title;
+  v->field[FIELD_ENCOUNTER_TYPE].number = e->type;
+  v->field[FIELD_SUBJECT_ID] = bytes_of(e->subject_id, e->subject_id_size);
+  v->field[FIELD_FAMILY_UNIT_ID] = bytes_of(e->family_unit_id, LIMIT_ID_BYTES);
+  v->field[FIELD_LATITUDE_E7].number = e->latitude_e7;
+  v->field[FIELD_LONGITUDE_E7].number = e->longitude_e7;
+  v->field[FIELD_STATION] = text_of(&e->station);
+  v->field[FIELD_DEVICE] = text_of(&e->device);
+  v->field[FIELD_OFFICER_REFERENCE] = text_of(&e->officer_reference);
+  v->field[FIELD_DISPOSITION].number = e->disposition;
+}
+
+size_t bench_encounter_write(uint8_t *out, const struct bench_encounter *e)
+{
+  struct encounter_view view;
+  view_make(&view, e);
+  return (size_t)(encode_encounter(out, &view) - out);
+}
+
 /* ---- ids ---- */
 
 /* What keeps the three ids of a record apart. */
@@ -177,6 +214,31 @@ static void texts_draw(struct bench_encounter *e, const struct vocabulary_area *
   e->officer_reference.size = (uint32_t)(p - e->officer_reference.bytes);
 }
 
+/* Longer by so many bytes at most, never beyond the limit: "OFC-004711 reference ... shift 1.3f9c". Returns by how many. */
+static uint32_t text_pad(struct bench_text *text, uint32_t bytes, struct random *r)
+{
+  uint32_t room = LIMIT_TEXT_BYTES - text->size, count = bytes < room ? bytes : room;
+  uint64_t digits = 0;
+  for (uint32_t i = 0; i < count; i++, digits >>= 4) {
+    if (i % 16 == 0)
+      digits = random_next(r);
+    text->bytes[text->size++] = i == 0 ? '.' : "0123456789abcdef"[digits & 15];
+  }
+  return count;
+}
+
+/* Up to that many bytes of the record, as far as the texts go: none of them needs another byte for its length. */
+static void texts_pad(struct bench_encounter *e, uint32_t record_bytes, struct random *r)
+{
+  struct encounter_view view;
+  view_make(&view, e);
+  size_t size = encode_encounter_size(&view);
+  uint32_t missing = size < record_bytes ? record_bytes - (uint32_t)size : 0;
+  missing -= text_pad(&e->officer_reference, missing, r);
+  missing -= text_pad(&e->device, missing, r);
+  text_pad(&e->station, missing, r);
+}
+
 /* In the middle half of the range. */
 static int32_t middle_of(int32_t low, int32_t high, struct random *r)
 {
@@ -204,49 +266,13 @@ void bench_encounter_draw(struct bench_encounter *e, const struct bench_draw *dr
   id_write(e->subject_id, draw->key, ID_SUBJECT, draw->serial, -1);
   if (draw->demographic == FAMILY)
     id_write(e->family_unit_id, draw->key, ID_FAMILY, draw->unit, -1);
-}
-
-/* ---- wire ---- */
-
-enum wire_type { WIRE_VARINT = 0, WIRE_LENGTH = 2, WIRE_32BIT = 5 };
-
-static inline uint8_t *number_put(uint8_t *p, const struct bench_encounter *e, uint32_t field, uint64_t value)
-{
-  return e->left_out >> field & 1 ? p : varint_write(varint_write(p, field << 3 | WIRE_VARINT), value);
-}
-
-static inline uint8_t *bytes_put(uint8_t *p, const struct bench_encounter *e, uint32_t field, const void *bytes, uint32_t size)
-{
-  if (e->left_out >> field & 1)
-    return p;
-  p = varint_write(varint_write(p, field << 3 | WIRE_LENGTH), size);
-  memcpy(p, bytes, size);
-  return p + size;
-}
-
-size_t bench_encounter_write(uint8_t *out, const struct bench_encounter *e)
-{
-  uint8_t *p = bytes_put(out, e, FIELD_ENCOUNTER_ID, e->encounter_id, e->encounter_id_size);
-  p = number_put(p, e, FIELD_ENCOUNTER_TIME, (uint64_t)e->time_us);
-  p = number_put(p, e, FIELD_COMPONENT, (uint64_t)e->component);
-  p = number_put(p, e, FIELD_AREA_OF_RESPONSIBILITY, (uint64_t)e->area);
-  p = number_put(p, e, FIELD_LAND_BORDER_REGION, (uint64_t)e->region);
-  p = number_put(p, e, FIELD_DEMOGRAPHIC, (uint64_t)e->demographic);
-  p = bytes_put(p, e, FIELD_CITIZENSHIP, e->citizenship, sizeof e->citizenship);
-  p = number_put(p, e, FIELD_TITLE_OF_AUTHORITY, (uint64_t)e->title);
-  p = number_put(p, e, FIELD_ENCOUNTER_TYPE, (uint64_t)e->type);
-  p = bytes_put(p, e, FIELD_SUBJECT_ID, e->subject_id, e->subject_id_size);
-  p = bytes_put(p, e, FIELD_FAMILY_UNIT_ID, e->family_unit_id, LIMIT_ID_BYTES);
-  p = number_put(p, e, FIELD_LATITUDE_E7, zigzag_encode(e->latitude_e7));
-  p = number_put(p, e, FIELD_LONGITUDE_E7, zigzag_encode(e->longitude_e7));
-  p = bytes_put(p, e, FIELD_STATION, e->station.bytes, e->station.size);
-  p = bytes_put(p, e, FIELD_DEVICE, e->device.bytes, e->device.size);
-  p = bytes_put(p, e, FIELD_OFFICER_REFERENCE, e->officer_reference.bytes, e->officer_reference.size);
-  p = number_put(p, e, FIELD_DISPOSITION, (uint64_t)e->disposition);
-  return (size_t)(p - out);
+  if (draw->record_bytes)
+    texts_pad(e, draw->record_bytes, &r);
 }
 
 /* ---- faults ---- */
+
+enum wire_type { WIRE_LENGTH = 2, WIRE_32BIT = 5 };
 
 #define UNKNOWN_FIELD 100u
 #define TIME_FAR_FUTURE_US INT64_C(4102444800000000) /* 2100-01-01 */

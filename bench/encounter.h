@@ -1,5 +1,5 @@
 /*
- * One made-up encounter: its values drawn from a key, its wire bytes written directly in canonical form, and the same record with
+ * One made-up encounter: its values drawn from a key, its wire bytes in canonical form, and the same record with
  * one fault. No person stands behind any of it: every value is a hash of the key, or one of the assumptions stated in
  * bench/profiles/README.md. Pure functions on the caller's memory; generator and benchmarks.
  */
@@ -23,7 +23,8 @@ struct bench_draw {
   int64_t time_us;
   const struct vocabulary_area *area;
   int32_t demographic;
-  bool ids_v4; /* encounter_id of version 4 instead of 7 */
+  bool ids_v4;           /* encounter_id of version 4 instead of 7 */
+  uint32_t record_bytes; /* longer texts make it that large, as far as they may be; 0: as drawn */
 };
 
 struct bench_text {

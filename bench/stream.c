@@ -186,7 +186,8 @@ static struct bench_draw draw_of(const struct bench_stream *s, const struct unit
                              .time_us = u->time_us + (int64_t)(member * u->step_us),
                              .area = u->cell->area,
                              .demographic = u->cell->demographic,
-                             .ids_v4 = s->options.ids_v4};
+                             .ids_v4 = s->options.ids_v4,
+                             .record_bytes = s->options.record_bytes};
 }
 
 /* ---- the stream ---- */
@@ -214,7 +215,8 @@ static uint64_t key_of(const struct bench_stream_options *o)
 int bench_stream_init(struct bench_stream *s, const struct bench_stream_options *options)
 {
   if (options->records < 1 || options->records > STREAM_RECORDS_MAX || options->resends_per_10000 >= 10000 ||
-      options->faults_per_10000 >= 10000 - options->resends_per_10000 || options->fault_set & ~BENCH_FAULTS_ALL)
+      options->faults_per_10000 >= 10000 - options->resends_per_10000 || options->fault_set & ~BENCH_FAULTS_ALL ||
+      options->record_bytes > LIMIT_RECORD_BYTES)
     return MUSTER_ERR_USAGE;
   const struct profile *p = options->profile;
   uint64_t weights[STREAM_CELLS] = {0}, months[STREAM_CELLS], cell_totals[STREAM_CELLS];

@@ -32,6 +32,8 @@ struct bench_stream_options {
   uint32_t faults_per_10000;  /* of all lines: records that a node must refuse; in no margin */
   uint32_t fault_set;         /* which Reasons, bit n for reason n; 0: BENCH_FAULTS_ALL */
   bool ids_v4;
+  uint32_t record_bytes; /* the same records with longer texts, so that each has this many bytes; 0: as drawn. At most LIMIT_RECORD_BYTES;
+                          * what texts of LIMIT_TEXT_BYTES cannot reach stays below, what is larger as drawn stays above */
 };
 
 enum bench_item_kind { BENCH_RECORD, BENCH_RESEND, BENCH_FAULT };
@@ -70,7 +72,8 @@ struct bench_stream {
   uint8_t bytes[BENCH_RECORD_BYTES];
 };
 
-/* MUSTER_OK, or MUSTER_ERR_USAGE: records out of range, resends and faults together not below 10,000, a fault that does not exist. */
+/* MUSTER_OK, or MUSTER_ERR_USAGE: records out of range, resends and faults together not below 10,000, a fault that does not exist,
+ * larger records than there are. */
 int bench_stream_init(struct bench_stream *s, const struct bench_stream_options *options);
 /* Lines that the stream has in all: records, resends and faults. */
 uint64_t bench_stream_lines(const struct bench_stream_options *options);

@@ -219,7 +219,7 @@ static int place(struct muster_client *c, bool wait)
 
 /* ---- submitting ---- */
 
-static int submit_record(struct muster_client *c, const void *record, size_t size, uint64_t tag, bool wait)
+int client_submit_begin(struct muster_client *c, size_t size, bool wait, uint8_t **room)
 {
   if (size == 0 || size > LIMIT_RECORD_BYTES)
     return client_fail(c, size ? MUSTER_ERR_LIMIT : MUSTER_ERR_USAGE, "a record has 1 to %u bytes, not %zu", LIMIT_RECORD_BYTES, size);
@@ -231,13 +231,28 @@ static int submit_record(struct muster_client *c, const void *record, size_t siz
   struct client_batch *b = c->filling;
   if (b->used + VARINT_BYTES_MAX + size > b->capacity && (status = client_batch_reserve(c, b, VARINT_BYTES_MAX + size)) != MUSTER_OK)
     return status;
-  uint8_t *p = varint_write(b->bytes + b->used, size);
-  memcpy(p, record, size);
-  b->used = (size_t)(p + size - b->bytes);
+  *room = varint_write(b->bytes + b->used, size);
+  return MUSTER_OK;
+}
+
+void client_submit_end(struct muster_client *c, const uint8_t *end, uint64_t tag)
+{
+  struct client_batch *b = c->filling;
+  b->used = (size_t)(end - b->bytes);
   b->tags[b->count++] = tag;
   c->counts.submitted++;
   if (b->count >= c->batch_records_max)
     seal_and_serve(c);
+}
+
+static int submit_record(struct muster_client *c, const void *record, size_t size, uint64_t tag, bool wait)
+{
+  uint8_t *room;
+  int status = client_submit_begin(c, size, wait, &room);
+  if (status != MUSTER_OK)
+    return status;
+  memcpy(room, record, size);
+  client_submit_end(c, room + size, tag);
   return MUSTER_OK;
 }
 

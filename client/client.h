@@ -1,9 +1,9 @@
 /*
- * The inside of the client library: one struct, its loop, and which file does what. client.c is the public interface,
- * batch.c fills batches and makes what is left of one anew, session.c speaks with the node and moves on to the next
- * endpoint, flow.c decides what is sent when, answer.c reads verdicts, endpoints.c knows where the nodes are. All of it
- * runs inside the caller's calls, on the caller's thread. A batch stays in its place until each of its records has a
- * final verdict, so memory is bounded by the window.
+ * The inside of the client library: one struct, its loop, and which file does what. client.c is the public interface, but for what
+ * takes an encounter as a struct, which is encounter.c. batch.c fills batches and makes what is left of one anew, session.c speaks
+ * with the node and moves on to the next endpoint, flow.c decides what is sent when, answer.c reads verdicts, endpoints.c knows
+ * where the nodes are. All of it runs inside the caller's calls, on the caller's thread. A batch stays in its place until each of
+ * its records has a final verdict, so memory is bounded by the window.
  */
 #ifndef MUSTER_CLIENT_CLIENT_H
 #define MUSTER_CLIENT_CLIENT_H
@@ -102,6 +102,10 @@ int client_fail(struct muster_client *c, int status, const char *format, ...) __
 int client_end(struct muster_client *c, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));  /* final */
 void client_notice(struct muster_client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 uint32_t client_jitter(struct muster_client *c, uint32_t range_ms); /* 0 to range_ms */
+/* A record of that size is to be submitted: *room for it in the batch being filled, behind its length, or why there is none, as
+ * muster_client_submit says. Then the room is filled up to its end, and the record is taken. Nothing may come between the two. */
+int client_submit_begin(struct muster_client *c, size_t size, bool wait, uint8_t **room);
+void client_submit_end(struct muster_client *c, const uint8_t *end, uint64_t tag);
 
 /* batch.c */
 int client_batch_open(struct muster_client *c); /* c->filling; MUSTER_ERR_AGAIN where every place is taken, MUSTER_ERR_MEMORY */

@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "core/limits.h"
+#include "proto/encode.h"
 #include "proto/varint.h"
 
 /* ---- the canonical encoding ---- */
@@ -17,7 +18,7 @@
  * the value as they came (of a varint too: nobody here knows what its writer meant by its width). The result is its own canonical form.
  */
 
-enum { WIRE_VARINT = 0, WIRE_LENGTH = 2 };
+enum wire_type { WIRE_LENGTH = 2 };
 
 /* An unknown field takes at least two bytes of tag and one of value. */
 #define UNKNOWN_FIELDS_MAX (LIMIT_UNKNOWN_BYTES / 3)
@@ -31,19 +32,6 @@ static uint8_t *bytes_write(uint8_t *out, const uint8_t *bytes, size_t size)
 {
   memcpy(out, bytes, size);
   return out + size;
-}
-
-static uint8_t *known_write(uint8_t *out, const struct encounter_view *view, enum encounter_field number)
-{
-  const struct scan_value *value = &view->field[number];
-  switch (scan_kind_of(number)) {
-  case SCAN_BYTES:
-  case SCAN_STRING: return bytes_write(varint_write(tag_write(out, number, WIRE_LENGTH), value->size), value->bytes, value->size);
-  case SCAN_SINT32: return varint_write(tag_write(out, number, WIRE_VARINT), zigzag_encode(value->number));
-  case SCAN_INT64:
-  case SCAN_ENUM: return varint_write(tag_write(out, number, WIRE_VARINT), (uint64_t)value->number);
-  }
-  return out;
 }
 
 static void sift_down(uint64_t *keys, size_t count, size_t at)
@@ -105,14 +93,9 @@ static uint8_t *unknown_write(uint8_t *out, const struct encounter_view *view)
 
 size_t digest_canonical(const struct encounter_view *view, uint8_t *out)
 {
-  uint8_t *p = out;
-  if (view->canonical) {
-    p = bytes_write(p, view->record, view->record_size);
-    return (size_t)(p - out);
-  }
-  for (unsigned number = 1; number < FIELD_COUNT; number++)
-    if (encounter_has(view, number))
-      p = known_write(p, view, number);
+  if (view->canonical)
+    return (size_t)(bytes_write(out, view->record, view->record_size) - out);
+  uint8_t *p = encode_encounter(out, view);
   if (view->unknown_bytes > 0)
     p = unknown_write(p, view);
   assert((size_t)(p - out) <= view->record_size);

@@ -16,6 +16,8 @@
  *       muster_client_destroy(client);
  *       return status == MUSTER_OK ? 0 : 1; }
  *
+ * A program that makes its records itself needs no encoder: <muster/encounter.h> has the record as a struct, and a whole program too.
+ *
  * What it does for its caller: gathers records into batches, keeps as many in flight as the node gives credit for, waits
  * when told BUSY, reconnects with back-off and jitter, moves on to the next endpoint when one stays silent, and resends
  * whatever is unanswered, which is always right. A record's bytes are copied at submit and kept until its final verdict.
@@ -30,6 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <muster/encounter.h>
 #include <muster/status.h>
 
 #ifdef __cplusplus
@@ -71,10 +74,19 @@ struct muster_options {
                     const char *sentence); /* "waiting: node is draining", "connected again"; may be NULL; no personal data */
   void *context;
 };
+#ifdef __cplusplus
+#define MUSTER_OPTIONS_INIT                                                                                                                \
+  []() -> muster_options {                                                                                                                 \
+    muster_options init = {};                                                                                                              \
+    init.size = sizeof init;                                                                                                               \
+    return init;                                                                                                                           \
+  }()
+#else
 #define MUSTER_OPTIONS_INIT                                                                                                                \
   {                                                                                                                                        \
     .size = sizeof(struct muster_options)                                                                                                  \
   }
+#endif
 
 struct muster_counts {
   uint64_t submitted, accepted, duplicate, conflict, invalid; /* records */
@@ -102,6 +114,9 @@ void muster_client_destroy(struct muster_client *client);
  * MUSTER_ERR_VERSION or _DENIED (the node will not talk to it), _PROTOCOL, _LIMIT (the node refused a batch as a whole), _MEMORY
  * (a batch could not be sent). What has no verdict then is in an unknown state: submit it again with another client. */
 int muster_client_submit(struct muster_client *client, const void *record, size_t size, uint64_t tag);
+/* As submit, of an encounter that is encoded on its way into the batch; its texts are not needed behind the call. MUSTER_ERR_LIMIT: a
+ * text is too long, muster_client_error names it; _USAGE: the struct is not set up with MUSTER_ENCOUNTER_INIT, or nothing in it is set. */
+int muster_client_submit_encounter(struct muster_client *client, const struct muster_encounter *encounter, uint64_t tag);
 /* As submit, never blocks: MUSTER_ERR_AGAIN where the window is full. */
 int muster_client_try_submit(struct muster_client *client, const void *record, size_t size, uint64_t tag);
 /* Takes a whole delimited stream of records, tags counting up from first_tag; taken (may be NULL) receives how many. Blocks

@@ -144,6 +144,20 @@ static void test_ndjson_is_the_same_records(void **state)
   free(json.out);
 }
 
+static void test_records_of_one_size(void **state)
+{
+  (void)state;
+  struct run r = run("--records 3000 --seed 3 --duplicates 5 --record-bytes 260");
+  assert_int_equal(r.code, 0);
+  assert_int_equal(r.out_size, 3158 * (2 + 260));
+  const uint8_t *p = (const uint8_t *)r.out, *end = p + r.out_size;
+  struct batch_record record;
+  while (batch_next(&p, end, &record) == BATCH_RECORD)
+    assert_int_equal(record.size, 260);
+  assert_true(p == end);
+  free(r.out);
+}
+
 /* Invalid lines, too, are JSON: they are refused by a node, not by whoever reads the file. */
 static void test_invalid_ndjson_is_json(void **state)
 {
@@ -195,6 +209,8 @@ static void test_wrong_options(void **state)
       {"--invalid -1", "--invalid"},
       {"--duplicates 60 --invalid 40", "less than 100"},
       {"--ids v9", "v4 or v7"},
+      {"--record-bytes x", "--record-bytes"},
+      {"--record-bytes 16385", "--record-bytes"},
       {"--format xml", "pb or ndjson"},
       {"more", "\"more\""},
       {"--nonsense", "nonsense"},
@@ -214,7 +230,8 @@ static void test_help_has_an_example(void **state)
   assert_int_equal(r.code, 0);
   assert_non_null(strstr(r.out, "Example:"));
   assert_non_null(strstr(r.out, "muster generate --records 10000 --duplicates 3 | muster submit -"));
-  static const char *const named[] = {"--profile", "--records", "--seed", "--duplicates", "--invalid", "--ids", "--format", "--list"};
+  static const char *const named[] = {"--profile", "--records",      "--seed",   "--duplicates", "--invalid",
+                                      "--ids",     "--record-bytes", "--format", "--list"};
   for (size_t i = 0; i < sizeof named / sizeof named[0]; i++)
     assert_non_null(strstr(r.out, named[i]));
   free(r.out);
@@ -273,13 +290,10 @@ static int folder_remove(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_delimited_stream),
-      cmocka_unit_test(test_ndjson_is_the_same_records),
-      cmocka_unit_test(test_invalid_ndjson_is_json),
-      cmocka_unit_test(test_published_size_by_default),
-      cmocka_unit_test(test_wrong_options),
-      cmocka_unit_test(test_help_has_an_example),
-      cmocka_unit_test(test_a_reader_that_leaves_is_no_failure),
+      cmocka_unit_test(test_delimited_stream),          cmocka_unit_test(test_ndjson_is_the_same_records),
+      cmocka_unit_test(test_records_of_one_size),       cmocka_unit_test(test_invalid_ndjson_is_json),
+      cmocka_unit_test(test_published_size_by_default), cmocka_unit_test(test_wrong_options),
+      cmocka_unit_test(test_help_has_an_example),       cmocka_unit_test(test_a_reader_that_leaves_is_no_failure),
       cmocka_unit_test(test_a_full_disk_is_one),
   };
   return cmocka_run_group_tests_name("generate", tests, folder_make, folder_remove);

@@ -159,6 +159,47 @@ static void test_every_record_obeys_every_rule(void **state)
   assert_in_range(with_all_fields, 60000 * 20 / 100, 60000 * 35 / 100);
 }
 
+/* The same records with longer texts: of the size asked for wherever texts of 64 bytes can carry it, never cut, still in order. */
+static void test_records_of_a_size(void **state)
+{
+  (void)state;
+  static struct bench_stream plain;
+  static const enum encounter_field texts[] = {FIELD_STATION, FIELD_DEVICE, FIELD_OFFICER_REFERENCE};
+  static const uint32_t sizes[] = {1, 205, 260, 280, LIMIT_RECORD_BYTES};
+  for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+    struct bench_stream_options o = options_of(20000, 3);
+    struct bench_item item, drawn;
+    struct encounter_view view, before;
+    assert_int_equal(bench_stream_init(&plain, &o), MUSTER_OK);
+    o.record_bytes = sizes[s];
+    start(&o);
+    while (bench_stream_next(&stream, &item)) {
+      assert_true(bench_stream_next(&plain, &drawn));
+      scan(&before, &drawn);
+      scan(&view, &item);
+      size_t most = drawn.size, size = drawn.size > sizes[s] ? drawn.size : sizes[s];
+      assert_int_equal(view.present, before.present);
+      for (enum encounter_field f = 1; f < FIELD_COUNT; f++)
+        if (encounter_has(&view, f) && f != FIELD_STATION && f != FIELD_DEVICE && f != FIELD_OFFICER_REFERENCE && view.field[f].size == 0)
+          assert_int_equal(view.field[f].number, before.field[f].number);
+      for (size_t t = 0; t < sizeof texts / sizeof texts[0]; t++) {
+        const struct scan_value *text = &view.field[texts[t]], *start_of = &before.field[texts[t]];
+        assert_in_range(text->size, start_of->size, LIMIT_TEXT_BYTES);
+        assert_memory_equal(text->bytes, start_of->bytes, start_of->size);
+        most += LIMIT_TEXT_BYTES - start_of->size;
+      }
+      assert_memory_equal(view.field[FIELD_ENCOUNTER_ID].bytes, before.field[FIELD_ENCOUNTER_ID].bytes, 16);
+      assert_int_equal(item.size, size < most ? size : most);
+      assert_true(view.canonical);
+      const struct rule *broken = rules_first_broken(&view, &rules);
+      if (broken)
+        fail_msg("a record of %u bytes breaks %s", sizes[s], broken->name);
+      assert_true(sizes[s] != 260 || item.size == 260); /* the usual use: every record can be that large */
+    }
+    assert_false(bench_stream_next(&plain, &drawn));
+  }
+}
+
 static void test_times_ascend_and_ids_carry_them(void **state)
 {
   (void)state;
@@ -367,6 +408,7 @@ static void test_each_fault_is_what_it_says(void **state)
     struct bench_stream_options o = options_of(2000, seed);
     struct bench_item item;
     o.faults_per_10000 = 5000;
+    o.record_bytes = seed % 2 ? 260 : 0;
     start(&o);
     while (bench_stream_next(&stream, &item)) {
       uint32_t expected = item.kind == BENCH_FAULT ? item.reason : 0, said = judge(&item);
@@ -479,6 +521,9 @@ static void test_impossible_options(void **state)
   o.faults_per_10000 = 5000;
   assert_int_equal(bench_stream_init(&stream, &o), MUSTER_ERR_USAGE);
   o = good;
+  o.record_bytes = LIMIT_RECORD_BYTES + 1;
+  assert_int_equal(bench_stream_init(&stream, &o), MUSTER_ERR_USAGE);
+  o = good;
   o.fault_set = 1u << (BENCH_FAULT_LAST + 1);
   assert_int_equal(bench_stream_init(&stream, &o), MUSTER_ERR_USAGE);
 }
@@ -494,6 +539,7 @@ int main(void)
       cmocka_unit_test(test_full_size_meets_every_published_figure),
       cmocka_unit_test(test_fewer_and_more_are_in_proportion),
       cmocka_unit_test(test_every_record_obeys_every_rule),
+      cmocka_unit_test(test_records_of_a_size),
       cmocka_unit_test(test_times_ascend_and_ids_carry_them),
       cmocka_unit_test(test_no_id_twice),
       cmocka_unit_test(test_families),

@@ -1,7 +1,8 @@
 /*
  * A node that follows a script, on a thread of its own: for each SUBMIT that arrives the next letter of the script says
  * what it does, behind the last one it answers properly. It remembers what came, so that tests can look after it has been
- * stopped. A record of these tests is its number in 8 bytes and padding; the node's sequence for it is its number and one.
+ * stopped. A record of these tests is its number in 8 bytes and padding, unless number_of says how else to find it; the node's
+ * sequence for it is its number and one.
  */
 #ifndef MUSTER_TESTS_CLIENT_NODE_H
 #define MUSTER_TESTS_CLIENT_NODE_H
@@ -62,6 +63,7 @@ struct node {
   uint32_t version_major;
   uint8_t id;
   const char *curve_secret;
+  uint64_t (*number_of)(const struct batch_record *record); /* on its thread */
 
   /* looked at by tests at any time */
   atomic_uint batches, hellos, in_flight, in_flight_max;
@@ -78,6 +80,12 @@ struct node {
   uint8_t committed[NODE_RECORDS];
 };
 
+static inline uint64_t node_number_of(const struct batch_record *record)
+{
+  assert(record->size >= 8);
+  return load_u64(record->bytes);
+}
+
 static inline void node_init(struct node *n, const char *endpoint, const char *script)
 {
   memset(n, 0, sizeof *n);
@@ -87,6 +95,7 @@ static inline void node_init(struct node *n, const char *endpoint, const char *s
   n->retry_after_ms = 5;
   n->version_major = 1;
   n->id = 1;
+  n->number_of = node_number_of;
 }
 
 static void node_reply(struct node *n, const struct link_message *to, const void *head, size_t head_size, const void *body,
@@ -275,8 +284,10 @@ static void node_submit(struct node *n, struct link_message *m)
   assert(h && h->kind == MUSTER__V1__KIND__KIND_SUBMIT && h->version_major == 1 && m->frame_count == 2 && nth < NODE_LOG);
   struct node_answer *a = calloc(1, sizeof *a + 8 * (size_t)h->record_count);
   while (batch_next(&p, end, &r) == BATCH_RECORD) {
-    assert(count < h->record_count && r.size >= 8 && load_u64(r.bytes) < NODE_RECORDS);
-    a->numbers[count++] = load_u64(r.bytes);
+    assert(count < h->record_count);
+    a->numbers[count] = n->number_of(&r);
+    assert(a->numbers[count] < NODE_RECORDS);
+    count++;
   }
   assert(p == end && count == h->record_count && count > 0);
   n->log[nth] = (struct node_batch){.id = h->batch_id,

@@ -1,42 +1,98 @@
 #!/usr/bin/python3
-"""The installed library: the ten-line example of its header compiles against it and runs; only the public API is exported."""
+"""The installed library: the whole programs in its headers compile against it as C and as C++, and run; only the public API is exported."""
 import os
 import re
 import subprocess
 
 import wire
-from harness import ROOT, check, check_equal, main, number
+from harness import ROOT, check, check_equal, delimited, main
+
+COMPILERS = (("gcc", "c", "-std=c11"), ("clang", "c", "-std=c11"), ("g++", "cc", "-std=c++11"), ("clang++", "cc", "-std=c++20"))
 
 
-def example_of_the_header(t):
-    """make install, then the header's example against the installed library, shared and static"""
+def install(t):
+    """make install. Returns its prefix, and the environment that finds it"""
     prefix = t.path("usr")
     subprocess.run(["make", "-s", "-C", ROOT, "install", f"PREFIX={prefix}"], check=True, capture_output=True)
-    header = open(os.path.join(prefix, "include", "muster", "client.h")).read()
+    lib = os.path.join(prefix, "lib")
+    return prefix, {**os.environ, "PKG_CONFIG_PATH": os.path.join(lib, "pkgconfig"), "LD_LIBRARY_PATH": lib}
+
+
+def header_of(prefix, name):
+    with open(os.path.join(prefix, "include", "muster", name)) as f:
+        return f.read()
+
+
+def program_of(header):
     lines = [line[2:].lstrip() for line in header.split("*/")[0].splitlines() if line.startswith(" *     ")]
     source = "\n".join(lines) + "\n"
     check("int main" in source, source)
-    check(len(lines) <= 14, f"the example has {len(lines)} lines")
-    record = wire.record(t.random)
-    path = t.write("example.c", source)
-    env = {**os.environ, "PKG_CONFIG_PATH": os.path.join(prefix, "lib", "pkgconfig")}
-    node = t.node()
+    return lines, source
+
+
+def links(prefix, env):
+    """What to link with: the shared library, and the static one with what it names as its private needs from Debian's shared libraries"""
     def config_of(*arguments):
         return subprocess.run(["pkg-config", *arguments], env=env, capture_output=True, text=True, check=True).stdout.split()
-    for kind in ("shared", "static"):
-        config = config_of("--cflags", "--libs", "muster")
-        if kind == "static":  # libmuster.a, and what it names as its private needs from Debian's shared libraries
-            config = [os.path.join(prefix, "lib", "libmuster.a") if word == "-lmuster" else word for word in config]
-            config += config_of("--libs", *config_of("--print-requires-private", "muster")) + ["-pthread"]
-        built = subprocess.run(["gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", path, "-o", t.path(kind), *config], capture_output=True, text=True)
-        check(built.returncode == 0, built.stderr)
-        done = subprocess.run([t.path(kind), node.endpoints("ipc")[0]], env={**env, "LD_LIBRARY_PATH": os.path.join(prefix, "lib")}, input=record, capture_output=True, timeout=30)
-        check_equal((done.returncode, done.stdout.decode().strip()), (0, "ACCEPTED" if kind == "shared" else "DUPLICATE"), f"{kind}: {done.stderr}")
+    shared = config_of("--cflags", "--libs", "muster")
+    static = [os.path.join(prefix, "lib", "libmuster.a") if word == "-lmuster" else word for word in shared]
+    return shared, static + config_of("--libs", *config_of("--print-requires-private", "muster")) + ["-pthread"]
+
+
+def compiled(t, env, name, source, compiler, link):
+    program, language, standard = compiler
+    path, out = t.write(f"{name}.{language}", source), t.path(f"{name}-{program}")
+    built = subprocess.run([program, standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", path, "-o", out, *link], env=env, capture_output=True, text=True)
+    check(built.returncode == 0, f"{name} with {program} {standard}: {built.stderr}")
+    return out
+
+
+def verdict_of(program, env, node, record=b""):
+    done = subprocess.run([program, node.endpoints("ipc")[0]], env=env, input=record, capture_output=True, timeout=30)
+    check_equal(done.returncode, 0, done.stderr)
+    return done.stdout.decode().strip()
+
+
+def the_program_of_client_h(t):
+    """A program of a dozen lines submits an encoded record, through the shared library and the static one"""
+    prefix, env = install(t)
+    lines, source = program_of(header_of(prefix, "client.h"))
+    check(len(lines) <= 14, f"the example has {len(lines)} lines")
+    record, node = wire.record(t.random), t.node()
+    expected = "ACCEPTED"
+    for link in links(prefix, env):
+        for compiler in COMPILERS:
+            check_equal(verdict_of(compiled(t, env, "client", source, compiler, link), env, node, record), expected, compiler)
+            expected = "DUPLICATE"
     node.stop()
+
+
+def the_program_of_encounter_h(t):
+    """A program records an encounter in the struct, and what is stored is what it recorded"""
+    prefix, env = install(t)
+    _, source = program_of(header_of(prefix, "encounter.h"))
+    node = t.node()
+    shared, static = links(prefix, env)
+    for compiler in COMPILERS:
+        check_equal(verdict_of(compiled(t, env, "encounter", source, compiler, shared), env, node), "ACCEPTED", compiler)
+    check_equal(verdict_of(compiled(t, env, "encounter", source, COMPILERS[0], static), env, node), "ACCEPTED", "static")
+    node.stop()
+    exported = delimited(t.muster("export", "--format", "pb").out)
+    check_equal(len(exported), len(COMPILERS) + 1, "records stored")
+    for stored in exported:
+        e = wire.encounter.Encounter.FromString(stored)
+        check_equal((e.component, e.area_of_responsibility, e.land_border_region, e.demographic, e.citizenship), (1, 8, 2, 1, "GTM"), "stored")
+        check_equal((e.title_of_authority, e.encounter_type, e.latitude_e7, e.longitude_e7, e.station), (8, 1, 313404000, -1109342000, "TCA-07"), "stored")
+        check(not e.HasField("family_unit_id") and not e.HasField("device") and not e.HasField("disposition"), "what was not set is not there")
+
+
+def only_the_public_api_is_exported(t):
+    """What libmuster.so exports is what the headers declare"""
+    prefix, _ = install(t)
     names = subprocess.run(["nm", "-D", "--defined-only", os.path.join(prefix, "lib", "libmuster.so")], capture_output=True, text=True, check=True).stdout
     exported = {line.split()[-1].split("@")[0] for line in names.splitlines()} - {"MUSTER_0"}
-    declared = set(re.findall(r"\b(muster_[a-z_]+)\(", header + open(os.path.join(prefix, "include", "muster", "status.h")).read()))
+    declared = set(re.findall(r"\b(muster_[a-z_]+)\(", "".join(header_of(prefix, h) for h in ("client.h", "encounter.h", "status.h"))))
     check_equal(sorted(exported), sorted(declared), "exported against declared")
 
 
-main("library", [example_of_the_header])
+main("library", [the_program_of_client_h, the_program_of_encounter_h, only_the_public_api_is_exported])

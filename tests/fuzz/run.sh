@@ -13,7 +13,7 @@ CC=${CC:-gcc}
 OUT=$B/fuzz
 SEEDS=tests/fuzz/corpus/scan
 GENERATED="$B/gen/proto/encounter.pb-c.c $B/gen/proto/wire.pb-c.c"
-SOURCES="tests/fuzz/fuzz_scan.c proto/scan.c proto/digest.c proto/text.c $GENERATED"
+SOURCES="tests/fuzz/fuzz_scan.c proto/scan.c proto/digest.c proto/encode.c proto/text.c $GENERATED"
 FLAGS="-std=c11 -g -O1 -fno-omit-frame-pointer -D_GNU_SOURCE -I. -Iinclude -I$B/gen"
 SANITIZE="address,undefined -fno-sanitize-recover=undefined"
 # So that the driver's handler of SIGABRT can say which input it was.
