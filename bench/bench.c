@@ -29,7 +29,17 @@ struct arguments {
 
 /* ---- options ---- */
 
-enum { OPTION_SERVER_KEY = 256, OPTION_KEY, OPTION_DUPLICATES, OPTION_IDS, OPTION_SAMPLE, OPTION_TIMEOUT, OPTION_JSON };
+enum {
+  OPTION_SERVER_KEY = 256,
+  OPTION_KEY,
+  OPTION_DUPLICATES,
+  OPTION_IDS,
+  OPTION_SAMPLE,
+  OPTION_RECORD_BYTES,
+  OPTION_ENCODE,
+  OPTION_TIMEOUT,
+  OPTION_JSON
+};
 
 static const struct argp_option options[] = {
     {"window", 'w', "N", 0, "Closed loop: N batches in flight, the next one as soon as one is answered", 0},
@@ -40,6 +50,12 @@ static const struct argp_option options[] = {
     {"batch", 'b', "N", 0, "Records a batch, 1 to 10000 (default: 1000)", 0},
     {"duplicates", OPTION_DUPLICATES, "PCT", 0, "So many percent are records sent again, with the bytes they had (default: 0)", 0},
     {"ids", OPTION_IDS, "v4|v7", 0, "Version of the encounter ids: random, or in the order of time (default: v7)", 0},
+    {"record-bytes", OPTION_RECORD_BYTES, "N", 0,
+     "Longer texts, so that a record has N bytes, as far as texts may be (default: as drawn, 204 on average)", 0},
+    {"encode", OPTION_ENCODE, NULL, 0,
+     "Closed loop: the library encodes each record from its fields within the clock, as a field system in C does; else records are encoded "
+     "before it starts",
+     0},
     {"profile", 'p', "NAME", 0, "The surge whose records are the set (default: fy2021-southwest)", 0},
     {"seed", 's', "S", 0, "Another seed gives other records (default: 1)", 0},
     {"endpoint", 'e', "E", 0, "Where the node listens: ipc://PATH or tcp://HOST:PORT; without it, the node of the data directory", 0},
@@ -77,6 +93,11 @@ static error_t parse(int key, char *text, struct argp_state *state)
   case OPTION_KEY: a->key = text; break;
   case OPTION_JSON: a->json = text; break;
   case OPTION_SAMPLE: number_option(state, "--sample", text, 1, STREAM_RECORDS_MAX, &a->load.sample_records); break;
+  case OPTION_RECORD_BYTES:
+    number_option(state, "--record-bytes", text, 1, LIMIT_RECORD_BYTES, &number);
+    stream->record_bytes = (uint32_t)number;
+    break;
+  case OPTION_ENCODE: a->load.encode = true; break;
   case OPTION_TIMEOUT: number_option(state, "--timeout", text, 1, 1000000, &a->timeout_s); break;
   case OPTION_DUPLICATES:
     number_option(state, "--duplicates", text, 0, 99, &number);
@@ -92,6 +113,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
   case ARGP_KEY_END:
     if ((a->load.rate > 0) == (a->window > 0))
       argp_error(state, "say either --rate N (open loop: how it feels at that rate) or --window N (closed loop: how much it takes)");
+    if (a->load.encode && a->load.rate > 0)
+      argp_error(state, "--encode goes with --window: what it costs is seen in how much the node takes");
     if (a->seconds && !(a->load.rate > 0))
       argp_error(state, "--seconds goes with --rate; a closed loop has --records");
     stream->profile = profile_find(a->profile);
@@ -179,11 +202,11 @@ static json_t *json_result(const struct arguments *a, const struct load_result *
 {
   const struct bench_stream_options *stream = &a->load.supply.stream;
   double seconds = (double)r->elapsed_ns / 1e9;
-  json_t *settings =
-      json_pack("{s:s,s:f,s:I,s:I,s:I,s:f,s:s,s:s,s:I,s:s}", "loop", a->load.rate > 0 ? "open" : "closed", "rate", a->load.rate, "window",
-                (json_int_t)a->window, "batch", (json_int_t)a->batch, "records", (json_int_t)a->load.records, "duplicates_percent",
-                a->load.supply.resends_per_10000 / 100.0, "ids", stream->ids_v4 ? "v4" : "v7", "profile", stream->profile->name, "seed",
-                (json_int_t)stream->seed, "version", MUSTER_VERSION);
+  json_t *settings = json_pack("{s:s,s:f,s:I,s:I,s:I,s:f,s:I,s:b,s:s,s:s,s:I,s:s}", "loop", a->load.rate > 0 ? "open" : "closed", "rate",
+                               a->load.rate, "window", (json_int_t)a->window, "batch", (json_int_t)a->batch, "records",
+                               (json_int_t)a->load.records, "duplicates_percent", a->load.supply.resends_per_10000 / 100.0, "record_bytes",
+                               (json_int_t)stream->record_bytes, "encode", a->load.encode, "ids", stream->ids_v4 ? "v4" : "v7", "profile",
+                               stream->profile->name, "seed", (json_int_t)stream->seed, "version", MUSTER_VERSION);
   json_t *counts =
       json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "submitted", (json_int_t)r->counts.submitted, "accepted",
                 (json_int_t)r->counts.accepted, "duplicate", (json_int_t)r->counts.duplicate, "conflict", (json_int_t)r->counts.conflict,

@@ -121,31 +121,53 @@ static void skip(const uint8_t **p, const uint8_t *end, uint64_t records)
 
 /* ---- closed ---- */
 
+/* The records of count places, encoded before. */
+static int give_stream(struct load *l, uint64_t place, uint32_t *count)
+{
+  size_t size;
+  const uint8_t *p = supply_take(&l->supply, place, count, &size), *end = p + size;
+  int status = MUSTER_OK;
+  for (uint64_t at = place, taken; p < end && status == MUSTER_OK; at += taken) {
+    status = muster_client_submit_stream(l->client, p, (size_t)(end - p), at, &taken);
+    if (status == MUSTER_OK)
+      break;
+    if (status == MUSTER_ERR_TIMEOUT && moves(l))
+      status = MUSTER_OK; /* the window was full all the while: once more */
+    skip(&p, end, taken);
+  }
+  return status;
+}
+
+/* The same, by their fields. */
+static int give_fields(struct load *l, uint64_t place, uint32_t count)
+{
+  struct muster_encounter e;
+  int status = MUSTER_OK;
+  for (uint32_t i = 0; i < count && status == MUSTER_OK; i++) {
+    supply_encounter(&l->supply, place + i, &e);
+    while ((status = muster_client_submit_encounter(l->client, &e, place + i)) == MUSTER_ERR_TIMEOUT && moves(l))
+      ;
+  }
+  return status;
+}
+
 static int run_closed(struct load *l)
 {
+  const bool one_by_one = l->o->client.window_batches == 1;
   int status = MUSTER_OK;
   l->start_ns = clock_monotonic_ns();
   for (uint64_t place = 0; place < l->o->records && status == MUSTER_OK;) {
     uint32_t count = l->batch - (uint32_t)(place % l->batch);
     if (count > l->o->records - place)
       count = (uint32_t)(l->o->records - place);
-    size_t size;
-    const uint8_t *p = supply_take(&l->supply, place, &count, &size), *end = p + size;
-    if (l->o->client.window_batches == 1)
+    if (one_by_one)
       nothing_in_flight(l);
     l->given_ns[place / l->batch % l->groups] = clock_monotonic_ns();
-    for (uint64_t at = place, taken; p < end && status == MUSTER_OK; at += taken) {
-      status = muster_client_submit_stream(l->client, p, (size_t)(end - p), at, &taken);
-      if (status == MUSTER_OK)
-        break;
-      if (status == MUSTER_ERR_TIMEOUT && moves(l))
-        status = MUSTER_OK; /* the window was full all the while: once more */
-      skip(&p, end, taken);
-    }
+    status = l->o->encode ? give_fields(l, place, count) : give_stream(l, place, &count);
     place += count;
-    if (status == MUSTER_OK && l->o->client.window_batches == 1)
+    if (status == MUSTER_OK && one_by_one)
       status = flush(l);
-    if (place / l->batch % GROUPS_MIN == 0 && !moves(l))
+    if (status == MUSTER_OK && place / l->batch % GROUPS_MIN == 0 && !moves(l))
       status = MUSTER_ERR_TIMEOUT;
   }
   return status == MUSTER_OK ? flush(l) : status;
@@ -252,6 +274,8 @@ static int load_connect(struct load *l, struct failure *failure)
 static int load_prepare(struct load *l, struct failure *failure)
 {
   int status = supply_init(&l->supply, &l->o->supply);
+  if (status == MUSTER_OK && l->o->encode)
+    status = supply_fields(&l->supply);
   l->batch = l->o->client.batch_records;
   l->groups = 2 * (uint64_t)l->o->client.window_batches + GROUPS_MIN;
   l->given_ns = calloc(l->groups, sizeof *l->given_ns);

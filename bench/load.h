@@ -22,6 +22,7 @@ struct load_options {
   struct supply_options supply;
   struct muster_options client; /* endpoint, keys, batch_records, window_batches; callbacks are the load's own */
   uint64_t records;
+  bool encode;             /* closed loop: a record is a struct of fields until the library encodes it, within the clock */
   double rate;             /* records a second of the open loop; 0: closed */
   uint64_t sample_records; /* closed loop: a sample every so many records; open loop: one a second, whatever stands here */
   uint32_t timeout_s;      /* no answer for so long ends the load */

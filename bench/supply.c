@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "muster/status.h"
+#include "proto/scan.h"
 #include "proto/varint.h"
 
 /* The first records of a set's year are years before those of its last lap: ids of version 7 begin anew here and go on by a
@@ -49,6 +50,8 @@ void supply_finish(struct supply *s)
 {
   free(s->bytes);
   free(s->start);
+  free(s->fields);
+  free(s->texts);
   memset(s, 0, sizeof *s);
 }
 
@@ -98,4 +101,73 @@ const uint8_t *supply_take(struct supply *s, uint64_t first, uint32_t *count, si
     id_put(s, id_of(s, from + i), origin_of(s, first + i));
   *size = s->start[from + *count] - s->start[from];
   return s->bytes + s->start[from];
+}
+
+/* ---- by its fields ---- */
+
+static const char *text_of(const struct encounter_view *v, enum encounter_field field, char out[SUPPLY_TEXT])
+{
+  if (!encounter_has(v, field))
+    return NULL;
+  memcpy(out, v->field[field].bytes, v->field[field].size);
+  out[v->field[field].size] = '\0';
+  return out;
+}
+
+static void bytes_of(const struct encounter_view *v, enum encounter_field field, uint8_t out[LIMIT_ID_BYTES])
+{
+  if (encounter_has(v, field))
+    memcpy(out, v->field[field].bytes, LIMIT_ID_BYTES);
+}
+
+static int32_t number_of(const struct encounter_view *v, enum encounter_field field)
+{
+  return encounter_has(v, field) ? (int32_t)v->field[field].number : 0;
+}
+
+static void fields_of(struct muster_encounter *e, const struct encounter_view *v, char (*texts)[SUPPLY_TEXT])
+{
+  *e = (struct muster_encounter)MUSTER_ENCOUNTER_INIT;
+  bytes_of(v, FIELD_ENCOUNTER_ID, e->encounter_id);
+  e->encounter_time_us = v->field[FIELD_ENCOUNTER_TIME].number;
+  e->component = number_of(v, FIELD_COMPONENT);
+  e->area_of_responsibility = number_of(v, FIELD_AREA_OF_RESPONSIBILITY);
+  e->land_border_region = number_of(v, FIELD_LAND_BORDER_REGION);
+  e->demographic = number_of(v, FIELD_DEMOGRAPHIC);
+  e->citizenship = text_of(v, FIELD_CITIZENSHIP, texts[0]);
+  e->title_of_authority = number_of(v, FIELD_TITLE_OF_AUTHORITY);
+  e->encounter_type = number_of(v, FIELD_ENCOUNTER_TYPE);
+  bytes_of(v, FIELD_SUBJECT_ID, e->subject_id);
+  bytes_of(v, FIELD_FAMILY_UNIT_ID, e->family_unit_id);
+  e->has_location = encounter_has(v, FIELD_LATITUDE_E7);
+  e->latitude_e7 = number_of(v, FIELD_LATITUDE_E7);
+  e->longitude_e7 = number_of(v, FIELD_LONGITUDE_E7);
+  e->station = text_of(v, FIELD_STATION, texts[1]);
+  e->device = text_of(v, FIELD_DEVICE, texts[2]);
+  e->officer_reference = text_of(v, FIELD_OFFICER_REFERENCE, texts[3]);
+  e->disposition = number_of(v, FIELD_DISPOSITION);
+}
+
+int supply_fields(struct supply *s)
+{
+  s->fields = malloc(SUPPLY_SET * sizeof *s->fields);
+  s->texts = malloc(SUPPLY_SET * 4 * sizeof *s->texts);
+  if (!s->fields || !s->texts)
+    return MUSTER_ERR_MEMORY;
+  for (uint32_t i = 0; i < SUPPLY_SET; i++) {
+    struct encounter_view view;
+    struct scan_fault fault;
+    uint64_t size = 0;
+    const uint8_t *record = varint_read(s->bytes + s->start[i], s->bytes + s->start[i + 1], &size);
+    if (!scan_encounter(&view, record, size, &fault))
+      return MUSTER_ERR_FORMAT;
+    fields_of(&s->fields[i], &view, s->texts + (size_t)i * 4);
+  }
+  return MUSTER_OK;
+}
+
+void supply_encounter(const struct supply *s, uint64_t place, struct muster_encounter *out)
+{
+  *out = s->fields[place % SUPPLY_SET];
+  id_put(s, out->encounter_id, origin_of(s, place));
 }

@@ -153,12 +153,35 @@ static void seeds_share_no_id(void **state)
   supply_finish(&b);
 }
 
+/* A record by its fields becomes the bytes that it has in the stream. */
+static void fields_make_the_same_bytes(void **state)
+{
+  (void)state;
+  struct supply s = supply_of(2000, false, 4);
+  assert_int_equal(supply_fields(&s), 0);
+  for (uint64_t place = 0; place < 2 * SUPPLY_SET; place += 97) {
+    struct muster_encounter e;
+    struct batch_record r;
+    uint8_t bytes[MUSTER_ENCOUNTER_BYTES];
+    size_t size;
+    uint32_t one = 1;
+    const uint8_t *p = supply_take(&s, place, &one, &size), *end = p + size;
+    assert_int_equal(batch_next(&p, end, &r), BATCH_RECORD);
+    supply_encounter(&s, place, &e);
+    assert_int_equal(muster_encounter_encode(&e, bytes, sizeof bytes, &size), 0);
+    assert_int_equal(size, r.size);
+    assert_memory_equal(bytes, r.bytes, size);
+  }
+  supply_finish(&s);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(ids_are_of_their_version_and_different),
       cmocka_unit_test(what_is_sent_again_has_the_bytes_it_had),
       cmocka_unit_test(seeds_share_no_id),
+      cmocka_unit_test(fields_make_the_same_bytes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
