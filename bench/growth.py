@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 
 import harness
 from harness import RECORD_BYTES, WORK, Node, middle
@@ -47,17 +48,18 @@ class Watch(threading.Thread):
 
     def run(self):
         while not self.over.wait(0.25):
-            try:
-                shards = self.node.status()["shards"]
-                usage = self.node.usage()
-            except (OSError, SystemExit, KeyError):
-                continue
-            self.seen.append({"records": sum(s["store_records"] for s in shards), "index_bytes": sum(s["index_bytes"] for s in shards),
-                              "rss_bytes": sum(u["rss_bytes"] for u in usage.values())})
+            self.look()
+
+    def look(self):
+        workers, usage = self.node.workers(), self.node.usage()
+        self.seen.append({"records": sum(w["store_records"] for w in workers), "index_bytes": sum(w["index_bytes"] for w in workers),
+                          "rss_bytes": sum(u["rss_bytes"] for u in usage.values())})
 
     def finish(self):
         self.over.set()
         self.join()
+        time.sleep(1)  # the workers tell the size of their store a few times a second
+        self.look()
         return self.seen
 
 

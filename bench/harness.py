@@ -117,6 +117,10 @@ class Node:
     def status(self):
         return json.loads(output(MUSTER, "status", "--json", "--data", self.data))
 
+    def workers(self):
+        """The counters of each worker."""
+        return [process["counters"] for process in self.status()["processes"] if process["role"].startswith("worker-")]
+
     def stop(self, expected, remove=True):
         """Drains, and reads everything that is stored: no figure of a round that lost a record."""
         self.process.send_signal(signal.SIGTERM)

@@ -72,10 +72,10 @@ def half_load(rate):
     before = node.usage()
     result = node.bench("--rate", int(rate / 2), "--seconds", SECONDS, "--batch", 1000, "--duplicates", 2)
     after = node.usage()
-    status = node.status()
+    workers = node.workers()
     accepted = result["counts"]["accepted"]
     node.stop(accepted)
-    return result, spent(before, after, accepted), status
+    return result, spent(before, after, accepted), workers
 
 
 def syscalls(records=200000):
@@ -116,10 +116,9 @@ def main():
     by_workers = {workers: middle([round_of(KINDS["ipc_w16"], workers=workers, seed=50 + i)["records_per_s"] for i in range(3)]) for workers in (1, 2, 4)}
     print("workers: " + ", ".join(f"{workers}: {value:,.0f}/s" for workers, value in by_workers.items()), flush=True)
     print(f"open loop at {rate / 2:,.0f} records/s for {SECONDS} s", flush=True)
-    half, half_costs, status = half_load(rate)
-    shards = status["shards"]
-    commits = sum(s["commits"] for s in shards)
-    block_bytes = sum(s["commit_records"] for s in shards) / commits * RECORD_BYTES
+    half, half_costs, workers = half_load(rate)
+    commits = sum(w["commits"] for w in workers)
+    block_bytes = sum(w["commit_records"] for w in workers) / commits * RECORD_BYTES
     sync_ms = harness.fdatasync_ms(block_bytes, 200)
     summary["half_load_p50_fsyncs"] = half["latency"]["p50_ms"] / sync_ms
     summary["half_load_p99_fsyncs"] = half["latency"]["p99_ms"] / sync_ms
@@ -139,7 +138,7 @@ def main():
         print(f"{name:<14} {middle(values):>12,.0f} {spread(values):>24} {ratio:>9.2f}  {latencies}")
     print(f"half load: p50 {half['latency']['p50_ms']:.2f}, p99 {half['latency']['p99_ms']:.2f}, p99.9 {half['latency']['p999_ms']:.2f} ms from the moment due; "
           f"a block of {block_bytes / 1024:,.0f} KiB syncs in {sync_ms:.3f} ms; the generator was late by {half['offered_late']['p99_ms']:.2f} ms at p99; "
-          f"{sum(s['index_growths'] for s in shards):,} tables of the index grew")
+          f"{sum(w['index_growths'] for w in workers):,} tables of the index grew")
     ipc, curve = costs_of(rounds, "ipc_w16"), costs_of(rounds, "curve_w16")
     print(f"{'a record costs':<14} {'CPU ns, ipc':>12} {'CPU ns, CURVE':>14} {'syscalls':>9} {'device bytes':>13}")
     for name in ipc:

@@ -129,15 +129,17 @@ static bool key_word(const char *text, char out[KEY_TEXT])
   return key_text_valid(out);
 }
 
+/* A path may have 40 characters, too, and all of them may be of Z85: what names a file is that file. */
 int key_public_read(char out[KEY_TEXT], const char *key_or_path, struct failure *f)
 {
-  if (key_text_valid(key_or_path)) {
+  FILE *file = fopen(key_or_path, "re");
+  if (!file && key_text_valid(key_or_path)) {
     memcpy(out, key_or_path, KEY_TEXT);
     return MUSTER_OK;
   }
-  FILE *file = fopen(key_or_path, "re");
   if (!file)
-    return failure_set(f, MUSTER_ERR_USAGE, "--server-key %s is neither 40 characters of Z85 nor a file that can be read", key_or_path);
+    return failure_set(f, MUSTER_ERR_NOT_FOUND,
+                       "what stands for the public key is neither 40 characters of Z85 nor a file that can be read");
   char line[256];
   bool found = false;
   while (!found && fgets(line, sizeof line, file)) {
@@ -146,7 +148,7 @@ int key_public_read(char out[KEY_TEXT], const char *key_or_path, struct failure 
   }
   explicit_bzero(line, sizeof line);
   fclose(file);
-  return found ? MUSTER_OK : failure_set(f, MUSTER_ERR_FORMAT, "no public key is in the file of --server-key");
+  return found ? MUSTER_OK : failure_set(f, MUSTER_ERR_FORMAT, "no public key is in the file %s", key_or_path);
 }
 
 int key_write(const struct key_pair *pair, const char *path, struct failure *f)

@@ -122,30 +122,13 @@ static int key_show(const struct key_options *o)
   return ops_output_finish("key", EX_OK);
 }
 
-/* The public key that a word stands for: itself, or that of a key file. */
-static int public_of(const char *word, char public_text[KEY_TEXT], struct failure *failure)
-{
-  struct key_pair pair;
-  if (key_text_valid(word)) {
-    snprintf(public_text, KEY_TEXT, "%s", word);
-    return MUSTER_OK;
-  }
-  if (access(word, F_OK) != 0)
-    return failure_set(failure, MUSTER_ERR_USAGE, "what stands for the key is neither a public key (40 characters of Z85) nor a key file");
-  int status = key_read(&pair, word, failure);
-  if (status == MUSTER_OK)
-    snprintf(public_text, KEY_TEXT, "%s", pair.public_text);
-  explicit_bzero(&pair, sizeof pair);
-  return status;
-}
-
 static int key_allow(const struct key_options *o)
 {
   char path[LIMIT_PATH_BYTES], public_text[KEY_TEXT];
   struct failure failure = FAILURE_NONE;
   if (!key_name_valid(o->word[1]))
     return refuse_name(o->word[1]);
-  int status = public_of(o->word[2], public_text, &failure);
+  int status = key_public_read(public_text, o->word[2], &failure);
   if (status == MUSTER_OK)
     status = path_in_data(o, "keys/allow", path, &failure);
   if (status == MUSTER_OK)

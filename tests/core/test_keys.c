@@ -91,6 +91,40 @@ static void a_key_is_written_once_and_read_back(void **state)
 }
 
 /* Killed at the write itself: no half of a key is left under its name, which would keep the node from every later start. */
+/* A public key as a word, in a file alone, and in a key file; what names a file is that file, even where the name could be a key. */
+static void a_public_key_is_a_word_or_a_file(void **state)
+{
+  (void)state;
+  struct key_pair pair;
+  struct failure f = FAILURE_NONE;
+  char public_text[KEY_TEXT], path[300], line[64], could_be_a_key[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN";
+  assert_int_equal(key_generate(&pair, "a-system", &f), MUSTER_OK);
+  assert_int_equal(key_public_read(public_text, pair.public_text, &f), MUSTER_OK);
+  assert_string_equal(public_text, pair.public_text);
+  snprintf(path, sizeof path, "%s/alone", directory);
+  snprintf(line, sizeof line, "%s\n", pair.public_text);
+  write_file(path, line, 0644);
+  memset(public_text, 0, sizeof public_text);
+  assert_int_equal(key_public_read(public_text, path, &f), MUSTER_OK);
+  assert_string_equal(public_text, pair.public_text);
+  snprintf(path, sizeof path, "%s/pair", directory);
+  assert_int_equal(key_write(&pair, path, &f), MUSTER_OK);
+  memset(public_text, 0, sizeof public_text);
+  assert_int_equal(key_public_read(public_text, path, &f), MUSTER_OK);
+  assert_string_equal(public_text, pair.public_text);
+
+  assert_true(key_text_valid(could_be_a_key));
+  assert_int_equal(chdir(directory), 0);
+  write_file(could_be_a_key, line, 0644);
+  assert_int_equal(key_public_read(public_text, could_be_a_key, &f), MUSTER_OK);
+  assert_string_equal(public_text, pair.public_text);
+
+  assert_int_equal(key_public_read(public_text, "no such file, and no key", &f), MUSTER_ERR_NOT_FOUND);
+  f = FAILURE_NONE;
+  write_file(could_be_a_key, "no key here\n", 0644);
+  assert_int_equal(key_public_read(public_text, could_be_a_key, &f), MUSTER_ERR_FORMAT);
+}
+
 static void a_writer_that_is_killed_leaves_no_key(void **state)
 {
   (void)state;
@@ -350,6 +384,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(names_and_key_texts),
       cmocka_unit_test(a_key_is_written_once_and_read_back),
+      cmocka_unit_test(a_public_key_is_a_word_or_a_file),
       cmocka_unit_test(a_writer_that_is_killed_leaves_no_key),
       cmocka_unit_test(a_key_file_that_cannot_be_trusted_is_refused),
       cmocka_unit_test(keys_are_allowed_and_revoked_under_lasting_numbers),

@@ -117,7 +117,7 @@ def names_are_checked(t):
     t.node().stop()
     public, _, path = key_of(t, "a-system")
     t.muster("key", "allow", "Not A Name", public, code=64)
-    t.muster("key", "allow", "a-system", "short", code=64)
+    t.muster("key", "allow", "a-system", "short", code=66)
     t.muster("key", "allow", "a-system", public)
     t.muster("key", "allow", "a-system", key_of(t, "other")[0], code=64)
     t.muster("key", "revoke", "nobody", code=66)
