@@ -4,17 +4,18 @@
  *
  *     #include <stdio.h>
  *     #include <muster/client.h>
- *     static void verdict(void *context, const struct muster_verdict *v) { (void)context; puts(muster_verdict_name(v->verdict)); }
+ *     static void notice(void *context, const char *sentence) { (void)context; fprintf(stderr, "%s\n", sentence); }
+ *     static void verdict(void *context, const struct muster_verdict *v) { (void)context; printf("%s", muster_verdict_name(v->verdict));
+ *       if (v->verdict == MUSTER_INVALID) printf(": %s, field %u: %s", muster_reason_name(v->reason), v->field, muster_reason_sentence(v->reason));
+ *       puts(""); }
  *     int main(int argc, char **argv) {
- *       unsigned char record[16384]; size_t size = fread(record, 1, sizeof record, stdin);
- *       struct muster_options options = MUSTER_OPTIONS_INIT;
- *       struct muster_client *client; char error[MUSTER_ERROR_BYTES];
- *       options.endpoint = argc > 1 ? argv[1] : NULL; options.on_verdict = verdict;
- *       if (muster_client_create(&client, &options, error) != MUSTER_OK) return puts(error), 1;
- *       int status = muster_client_submit(client, record, size, 1);
- *       if (status == MUSTER_OK) status = muster_client_flush(client, 30000);
- *       muster_client_destroy(client);
- *       return status == MUSTER_OK ? 0 : 1; }
+ *       unsigned char record[16384]; size_t size = fread(record, 1, sizeof record, stdin); char error[MUSTER_ERROR_BYTES];
+ *       struct muster_options options = MUSTER_OPTIONS_INIT; struct muster_client *client; struct muster_counts n;
+ *       options.endpoint = argc > 1 ? argv[1] : NULL; options.on_verdict = verdict; options.on_notice = notice;
+ *       if (muster_client_create(&client, &options, error) != MUSTER_OK) return fprintf(stderr, "%s\n", error), 1;
+ *       int status = muster_client_submit(client, record, size, 1); if (status == MUSTER_OK) status = muster_client_flush(client, 10000);
+ *       if (status != MUSTER_OK) fprintf(stderr, "%s: %s\n", muster_status_name(status), muster_client_error(client));
+ *       muster_client_counts(client, &n); muster_client_destroy(client); return n.accepted + n.duplicate == 1 ? 0 : 1; }
  *
  * What it does for its caller: gathers records into batches, keeps as many in flight as the node gives credit for, waits
  * when told BUSY, reconnects with back-off and jitter, moves on to the next endpoint when one stays silent, and resends

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 
 import wire
 from harness import ROOT, check, check_equal, main, number
@@ -25,14 +26,26 @@ def example_of_the_header(t):
         return subprocess.run(["pkg-config", *arguments], env=env, capture_output=True, text=True, check=True).stdout.split()
     for kind in ("shared", "static"):
         config = config_of("--cflags", "--libs", "muster")
+        check_equal([word for word in config if word.startswith("-I")], [f"-I{prefix}/include"], "folders that a program is made to look in")
         if kind == "static":  # libmuster.a, and what it names as its private needs from Debian's shared libraries
-            config = [os.path.join(prefix, "lib", "libmuster.a") if word == "-lmuster" else word for word in config]
-            config += config_of("--libs", *config_of("--print-requires-private", "muster")) + ["-pthread"]
+            config = [os.path.join(prefix, "lib", "libmuster.a") if word == "-lmuster" else word for word in config_of("--cflags", "--static", "--libs", "muster")]
         built = subprocess.run(["gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", path, "-o", t.path(kind), *config], capture_output=True, text=True)
         check(built.returncode == 0, built.stderr)
-        done = subprocess.run([t.path(kind), node.endpoints("ipc")[0]], env={**env, "LD_LIBRARY_PATH": os.path.join(prefix, "lib")}, input=record, capture_output=True, timeout=30)
-        check_equal((done.returncode, done.stdout.decode().strip()), (0, "ACCEPTED" if kind == "shared" else "DUPLICATE"), f"{kind}: {done.stderr}")
+        def run(stdin, endpoint=node.endpoints("ipc")[0]):
+            done = subprocess.run([t.path(kind), endpoint], env={**env, "LD_LIBRARY_PATH": os.path.join(prefix, "lib")}, input=stdin, capture_output=True, timeout=60)
+            return done.returncode, done.stdout.decode().strip(), done.stderr.decode().strip()
+        check_equal(run(record), (0, "ACCEPTED" if kind == "shared" else "DUPLICATE", ""), kind)
+        code, said, error = run(wire.stream_of([record]))
+        check(code == 1 and re.match(r"INVALID: (MALFORMED|WIRE_TYPE), field \d+: ", said), f"a length in front: {code} {said} {error}")
+        code, said, error = run(wire.record(t.random, citizenship="ZZZ"))
+        check(code == 1 and said.startswith("INVALID: CITIZENSHIP, field 7: "), f"a bad field: {code} {said} {error}")
+        code, said, error = run(b"")
+        check(code == 1 and said == "" and "0" in error, f"no record: {code} {said} {error}")
     node.stop()
+    start = time.monotonic()
+    code, said, error = run(record, f"ipc://{t.path('nobody')}")
+    check(code == 1 and said == "" and "no node answers" in error and "no verdict" in error, f"nobody there: {code} {said} {error}")
+    check(time.monotonic() - start < 15, "nobody there: it took long")
     names = subprocess.run(["nm", "-D", "--defined-only", os.path.join(prefix, "lib", "libmuster.so")], capture_output=True, text=True, check=True).stdout
     exported = {line.split()[-1].split("@")[0] for line in names.splitlines()} - {"MUSTER_0"}
     declared = set(re.findall(r"\b(muster_[a-z_]+)\(", header + open(os.path.join(prefix, "include", "muster", "status.h")).read()))
