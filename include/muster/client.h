@@ -84,7 +84,8 @@ struct muster_counts {
   uint64_t busy_answers;                                      /* whole batches and records told BUSY */
   uint64_t reconnects;
   uint32_t credit;    /* batches, as last told */
-  uint32_t connected; /* 1 after a welcome */
+  uint32_t connected; /* 1 while a node's welcome holds; 0 again when its connection is lost */
+  uint32_t welcomed;  /* 1 from the first welcome on, whatever came later; while 0, nothing was sent, and so nothing is stored */
 };
 
 struct muster_client;
