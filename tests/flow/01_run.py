@@ -73,8 +73,12 @@ def taken_port_is_told_at_once(t):
         check_equal(node.process.wait(10), 73, node.log())
     check_equal(node.log().count("event=child.died"), 1, "starts")
     last = node.log().strip().splitlines()[-1]
-    check(last.startswith("muster: ingest-0 cannot run") and "verify" not in last, last)
-    check(f":{port}" in node.log(), "the log names the port")
+    want = f"cannot listen on tcp://127.0.0.1:{port}: already in use; choose another --listen, or none"
+    check(last.startswith("muster: ingest-0 cannot run: " + want) and "verify" not in last, last)
+    check("data directory stays" in last, f"what is left of the start: {last}")
+    node = t.node()
+    check("· 0 records" in node.ready_line, node.ready_line)
+    node.stop()
 
 
 def bad_options_of_run(t):
