@@ -131,7 +131,8 @@ static int public_of(const char *word, char public_text[KEY_TEXT], struct failur
     return MUSTER_OK;
   }
   if (access(word, F_OK) != 0)
-    return failure_set(failure, MUSTER_ERR_USAGE, "what stands for the key is neither a public key (40 characters of Z85) nor a key file");
+    return failure_set(failure, MUSTER_ERR_NOT_FOUND,
+                       "what stands for the key is neither a public key (40 characters of Z85) nor a key file that is there");
   int status = key_read(&pair, word, failure);
   if (status == MUSTER_OK)
     snprintf(public_text, KEY_TEXT, "%s", pair.public_text);

@@ -89,6 +89,10 @@ def bad_options_of_run(t):
     check("1 to 64" in t.muster("run", "--workers", "100", code=64).error(), "the range")
     t.muster("run", "--config", t.write("bad.conf", "[node]\nworkers = 100\n"), code=78)
     check(not os.path.exists(t.data), "a data directory was made")
+    for command, code in (("run", 73), ("tally", 66)):
+        check("not a directory" in t.muster(command, "--data", t.write("plain", "x"), code=code).error(), f"{command} on a plain file")
+    for wanted in ("0700", "chmod"):
+        check(wanted in t.muster("run", "--help").text(), f"{wanted} in run --help")
 
 
 def crash_loop_has_a_last_word(t):
