@@ -142,7 +142,7 @@ $(B)/bench/%: bench/micro/%.c
 	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $< -o $@
 
 run: deps
-	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@$(MAKE) -s --no-print-directory -j$$(nproc) all
 	@bench/surge.sh $(B)/muster $(B)/run
 
 test: deps-test
