@@ -35,7 +35,7 @@ static const struct argp_option options[] = {
      0},
     {"ingest", KEY_INGEST, "N", 0, "ingest processes (default: 1)", 0},
     {"listen", KEY_LISTEN, "ENDPOINT", 0,
-     "tcp endpoint of the first ingest, the next has the next port; port 0: any free one; none: no tcp", 0},
+     "tcp endpoint of the first ingest, the next has the next port; port 0: any free one; none: no tcp (default: tcp://127.0.0.1:7411)", 0},
     {"config", KEY_CONFIG, "FILE", 0, "settings, as run/node.conf of a running node shows them all (INI)", 0},
     {"log-level", KEY_LOG, "LEVEL", 0, "debug, info, warn or error", 0},
     {"set", KEY_SET, "SECTION.KEY=VALUE", 0, "one setting, over what the file says; may be given again", 0},
