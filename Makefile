@@ -151,7 +151,7 @@ $(B)/bench/%: bench/tools/%.c
 	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $< -llmdb -o $@
 
 run: deps
-	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@$(MAKE) -s --no-print-directory -j$$(nproc) all
 	@bench/surge.sh $(B)/muster $(B)/run
 
 test: deps-test

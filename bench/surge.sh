@@ -13,6 +13,7 @@ stop() {
   if [ -n "$node" ] && kill -0 "$node" 2>/dev/null; then kill -TERM "$node"; wait "$node"; fi
 }
 trap 'stop; exit 130' INT TERM
+trap 'stop; exit 141' PIPE # whoever reads has gone away: the node shall not stay behind
 die() { echo "muster: $1" >&2; stop; exit "${2:-70}"; }
 
 echo "== a node: ingest, two workers, a store under $2"
@@ -39,13 +40,18 @@ echo "== verify: everything that is stored is read again"
 echo "== the tally beside the published figures"
 "$muster" tally --against fy2021-southwest || die "figures differ" 1
 
-cat <<END
-
-Type next:
-  make run                                    the same stream again: 0 accepted, all duplicates, the tally unchanged
-  export MUSTER_DATA=$2/data       the data directory, for the commands below
-  $muster run &                          the node, to be used by hand
-  $muster status                         what it is doing
-  $muster tally --by month,area          exact counts
-  $muster get 0:1                        one record with its receipt
-END
+hints=(
+  "make run" "the same stream again: 0 accepted, all duplicates, the tally unchanged"
+  "export MUSTER_DATA=$2/data" "the data directory, for the commands below"
+  "$muster run --listen none --log-level warn &" "the node, to be used by hand"
+  "$muster status" "what it is doing"
+  "$muster tally --by month,area" "exact counts"
+  "$muster get 0:1" "one record with its receipt"
+  "kill %%" "the node drains and stops"
+)
+width=0
+for ((i = 0; i < ${#hints[@]}; i += 2)); do
+  if [ ${#hints[i]} -gt $width ]; then width=${#hints[i]}; fi
+done
+printf '\nType next:\n'
+for ((i = 0; i < ${#hints[@]}; i += 2)); do printf '  %-*s  %s\n' "$width" "${hints[i]}" "${hints[i + 1]}"; done

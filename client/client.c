@@ -368,6 +368,7 @@ void muster_client_counts(const struct muster_client *client, struct muster_coun
 {
   *out = client->counts;
   out->in_flight = out->submitted - out->accepted - out->duplicate - out->conflict - out->invalid;
+  out->welcomed = client->welcomed_before;
 }
 
 const char *muster_client_error(const struct muster_client *client) { return client->failure.text; }

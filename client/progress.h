@@ -1,6 +1,7 @@
 /*
- * What a person sees while records are on their way: one line that is written over on a terminal, or a line a second
- * elsewhere when asked for (MUSTER_PROGRESS=1). On standard error; counts only. `muster submit` owns it, on one thread.
+ * What a person sees while records are on their way: one line that is written over on a terminal; a line a second on a
+ * terminal that cannot do that (TERM=dumb, or none) or whose owner wants no escapes (NO_COLOR); elsewhere nothing, or a
+ * line a second when asked for (MUSTER_PROGRESS=1). On standard error; counts only. `muster submit` owns it, on one thread.
  */
 #ifndef MUSTER_CLIENT_PROGRESS_H
 #define MUSTER_CLIENT_PROGRESS_H
@@ -12,7 +13,8 @@
 
 struct progress {
   bool shown;     /* whether anything is to be seen at all */
-  bool terminal;  /* written over, four times a second */
+  bool terminal;  /* it has rows: a line is kept within one */
+  bool lively;    /* written over, four times a second */
   bool line_open; /* a line stands without its end */
   uint64_t start_ns, next_ns, last_ns;
   uint64_t last_answered;

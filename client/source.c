@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,6 +12,9 @@
 #include "core/limits.h"
 #include "proto/batch.h"
 #include "proto/json.h"
+#include "proto/scan.h"
+#include "proto/vocabulary.h"
+#include "proto/wire.pb-c.h"
 
 #define SOURCE_BUFFER_BYTES (2u * LIMIT_MESSAGE_BYTES) /* whatever a length prefix may rightly say fits, with a read in front of it */
 #define SOURCE_LINE_BYTES (1u << 20)
@@ -88,14 +92,17 @@ static bool source_fill(struct source *s, struct failure *failure)
     failure_set_errno(failure, MUSTER_ERR_IO, errno,
                       "%s: reading failed at byte %" PRIu64 ", after %" PRIu64 " records, which were submitted", s->name,
                       source_bytes_used(s), s->records);
-  s->at_end = got <= 0;
+  s->at_end = got == 0; /* a read that failed fails again, where it can be told */
   s->end += got > 0 ? (size_t)got : 0;
   return got > 0;
 }
 
 static enum source_step source_broken(struct source *s, struct failure *failure, const char *what)
 {
-  if (!s->said_broken)
+  if (!s->said_broken && s->records == 0)
+    failure_set(failure, MUSTER_ERR_FORMAT, "%s: %s at byte %" PRIu64 ", in front of the first record; nothing was sent", s->name, what,
+                source_bytes_used(s));
+  else if (!s->said_broken)
     failure_set(failure, MUSTER_ERR_FORMAT,
                 "%s: %s at byte %" PRIu64 ", behind record %" PRIu64 "; the %" PRIu64
                 " records before it were submitted. Mend the input and submit all of it again: that does no harm",
@@ -113,12 +120,12 @@ static enum source_step source_next_wire(struct source *s, struct source_record 
     if (step == BATCH_RECORD) {
       s->start = (size_t)(p - s->buffer);
       s->records++;
+      *record = (struct source_record){.bytes = found.bytes, .size = found.size, .number = s->records};
       if (found.size > LIMIT_RECORD_BYTES) {
         failure_set(failure, MUSTER_ERR_LIMIT, "%s: record %" PRIu64 " has %" PRIu32 " bytes, at most %u are allowed; it was left out",
                     s->name, s->records, found.size, LIMIT_RECORD_BYTES);
         return SOURCE_BAD;
       }
-      *record = (struct source_record){.bytes = found.bytes, .size = found.size, .number = s->records};
       return SOURCE_RECORD;
     }
     if (step == BATCH_BAD_LENGTH)
@@ -185,6 +192,7 @@ static enum source_step source_next_line(struct source *s, struct source_record 
     if (size == 0)
       continue;
     s->records++;
+    *record = (struct source_record){.bytes = s->wire, .number = s->records};
     struct failure cause = FAILURE_NONE;
     int made = size > SOURCE_LINE_BYTES ? failure_set(&cause, MUSTER_ERR_LIMIT, "the line is longer than %u bytes", SOURCE_LINE_BYTES)
                                         : json_to_encounter(s->wire, (const char *)line, size, &cause);
@@ -197,7 +205,7 @@ static enum source_step source_next_line(struct source *s, struct source_record 
       failure_set(failure, MUSTER_ERR_FORMAT, "%s:%" PRIu64 ": a record without any field; the line was left out", s->name, s->lines);
       return SOURCE_BAD;
     }
-    *record = (struct source_record){.bytes = s->wire, .size = (uint32_t)made, .number = s->records};
+    record->size = (uint32_t)made;
     return SOURCE_RECORD;
   }
 }
@@ -230,6 +238,60 @@ bool source_looks_like_json(struct source *s)
   while ((looks = json_begins(s->buffer + s->start, s->buffer + s->end)) < 0 && source_fill(s, &ignored))
     ;
   return looks == 1;
+}
+
+/* Whether reading now would not wait: always so for a file, and for a pipe that has something, or has been closed. */
+static bool source_would_not_wait(const struct source *s)
+{
+  struct pollfd end = {.fd = s->fd, .events = POLLIN};
+  return poll(&end, 1, 0) == 1;
+}
+
+/* Whether a record is no protobuf message of any kind, has a known field of another type, or is larger than any that can be sent. What else
+ * may be wrong with it is an error that a field system makes, and the node's to tell. The scan ends at its first fault, so the walk over the
+ * tags is done first. */
+static bool source_record_is_none(const struct batch_record *record, uint32_t *reason)
+{
+  struct encounter_view view;
+  struct scan_fault fault;
+  struct scan_part part;
+  const uint8_t *p = record->bytes, *end = p + record->size;
+  *reason = MUSTER__V1__REASON__REASON_RECORD_TOO_LARGE;
+  if (record->size > LIMIT_RECORD_BYTES)
+    return true;
+  while (scan_part_next(&part, &p, end))
+    ;
+  *reason = MUSTER__V1__REASON__REASON_MALFORMED;
+  if (p != end)
+    return true;
+  if (scan_encounter(&view, record->bytes, record->size, &fault))
+    return false;
+  *reason = fault.reason;
+  return *reason == MUSTER__V1__REASON__REASON_MALFORMED || *reason == MUSTER__V1__REASON__REASON_WIRE_TYPE;
+}
+
+int source_check_stream(struct source *s, struct failure *failure)
+{
+  struct failure later = FAILURE_NONE; /* told by source_next, if it comes to that */
+  uint32_t looked = 0, reason, first_reason = 0;
+  size_t behind = 0; /* bytes of the records that were looked at; s->start stays where it is */
+  enum batch_step step = BATCH_RECORD;
+  while (looked < SOURCE_LOOKED_AT) {
+    const uint8_t *p = s->buffer + s->start + behind;
+    struct batch_record record;
+    step = batch_next(&p, s->buffer + s->end, &record);
+    if (step == BATCH_RECORD) {
+      if (!source_record_is_none(&record, &reason))
+        return MUSTER_OK;
+      first_reason = looked++ ? first_reason : reason;
+      behind = (size_t)(p - s->buffer) - s->start;
+    } else if (step == BATCH_BAD_LENGTH || !source_would_not_wait(s) || !source_fill(s, &later))
+      break;
+  }
+  if (looked == 0 || (looked < SOURCE_LOOKED_AT && step != BATCH_BAD_LENGTH && !s->at_end))
+    return MUSTER_OK;
+  return failure_set(failure, MUSTER_ERR_FORMAT, "%s: this does not look like a delimited protobuf stream (record 1: %s); nothing was sent",
+                     s->name, vocabulary_reason_sentence(first_reason));
 }
 
 enum source_step source_next(struct source *s, struct source_record *record, struct failure *failure)

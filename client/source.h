@@ -13,9 +13,11 @@
 
 #include "core/failure.h"
 
+enum { SOURCE_LOOKED_AT = 16 };
+
 enum source_step {
   SOURCE_RECORD, /* *record is set */
-  SOURCE_BAD,    /* one record cannot be used; failure says which and why; the next call goes on behind it */
+  SOURCE_BAD,    /* one record cannot be used; failure says which and why, record->number too; the next call goes on behind it */
   SOURCE_END,    /* nothing follows, and all of it was whole */
   SOURCE_BROKEN  /* nothing behind this point can be read; failure says where and what was kept */
 };
@@ -35,6 +37,10 @@ enum source_step source_next(struct source *s, struct source_record *record, str
 
 /* Whether the input begins as a line of JSON does. Asked before the first record; reads no further than it takes to tell. */
 bool source_looks_like_json(struct source *s);
+/* MUSTER_ERR_FORMAT where none of the first records (SOURCE_LOOKED_AT of them, or all where there are less) is protobuf at all: then the
+ * input is something else, and each of its pieces would end in the node's quarantine. Asked before the first record, of pb; a pipe is
+ * never waited for, and where it has not brought enough to tell yet, the answer is MUSTER_OK. */
+int source_check_stream(struct source *s, struct failure *failure);
 uint64_t source_bytes_total(const struct source *s); /* size of a regular file; 0 where it is not known */
 uint64_t source_bytes_used(const struct source *s);  /* in front of the next record */
 

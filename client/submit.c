@@ -39,6 +39,7 @@ struct submit {
   bool verdicts_out; /* they go to standard output, the summary to standard error */
   uint64_t reasons[REASONS];
   uint64_t bad;             /* records of the input that could not be sent */
+  bool input_over;          /* nothing is left of the input that could be read */
   uint64_t heard, moved_ns; /* when an answer came last; BUSY is one: the node is there, and says what it waits for */
   char server_key_text[KEY_TEXT];
 };
@@ -61,7 +62,8 @@ static const struct argp_option options[] = {
     {"window", 'w', "N", 0, "Batches in flight, 1 to 4096, within the credit that the node gives (default: 16)", 0},
     {"verdicts", OPTION_VERDICTS, "FILE", 0,
      "Write one line a record as its verdict comes: number in the input (from 1), verdict, address (SHARD:SEQUENCE), reason, field number; "
-     "tab separated, with a heading; `-`: on standard output, the summary then goes to standard error",
+     "tab separated, with a heading. LEFT_OUT is said of a record that could not be sent (a bad line, too many bytes); one without a line "
+     "has no verdict. `-`: on standard output, the summary then goes to standard error",
      0},
     {"timeout", 't', "S", 0, "Give up after so many seconds without any answer (default: 30)", 0},
     {"total", OPTION_TOTAL, "N", 0, "How many records a pipe will bring, so that the time left can be shown", 0},
@@ -116,7 +118,7 @@ static const char doc[] = "Submits the records of FILE (`-`: standard input) and
                           "Without --endpoint the node is found through --data or MUSTER_DATA.\n\n"
                           "Exit code: 0 all accepted or duplicate; 65 some record was bad, invalid or in conflict; 66 no such input or "
                           "node directory; 69 no node answered at all; 75 "
-                          "some records have no verdict; 76 protocol or version; 77 key refused.\n\n"
+                          "some records have no verdict, and may be stored; 76 protocol or version; 77 key refused.\n\n"
                           "Example: muster generate --records 100000 | muster submit -";
 static const struct argp_child children[] = {{&ops_options_data, 0, NULL, 0}, {0}};
 static const struct argp argp = {options, parse, "FILE|-", doc, children, NULL, NULL};
@@ -177,21 +179,29 @@ static int submit_record(struct submit *s, const struct source_record *r)
   return status;
 }
 
+static void tell_left_out(struct submit *s, const struct source_record *record)
+{
+  s->bad++;
+  if (s->out)
+    fprintf(s->out, "%" PRIu64 "\tLEFT_OUT\t-\t-\t-\n", record->number);
+}
+
 /* All records, then the wait for their verdicts. A fault of the input is told at once and remembered in *input_status. */
 static int submit_all(struct submit *s, int *input_status)
 {
   int status = MUSTER_OK;
-  for (bool more = true; more && status == MUSTER_OK;) {
+  while (!s->input_over && status == MUSTER_OK) {
     struct source_record record;
     struct failure failure = FAILURE_NONE;
-    switch (source_next(s->source, &record, &failure)) {
+    enum source_step step = source_next(s->source, &record, &failure);
+    s->input_over = step == SOURCE_END || step == SOURCE_BROKEN;
+    switch (step) {
     case SOURCE_RECORD: status = submit_record(s, &record); break;
-    case SOURCE_END: more = false; break;
-    case SOURCE_BROKEN: more = false; /* fall through */
-    case SOURCE_BAD:
+    case SOURCE_END: break;
+    case SOURCE_BAD: tell_left_out(s, &record); /* fall through */
+    case SOURCE_BROKEN:
       *input_status = failure.status;
-      s->bad += more;
-      if (!more || s->bad <= COMPLAINTS) {
+      if (s->input_over || s->bad <= COMPLAINTS) {
         progress_clear(&s->progress);
         ops_complain(NAME, "%s", failure.text);
       }
@@ -214,14 +224,40 @@ static void print_summary(const struct submit *s, const struct muster_counts *c,
   if (c->in_flight)
     snprintf(unanswered, sizeof unanswered, ", %s without a verdict", ops_table_number(t[0], c->in_flight));
   double seconds = (double)(clock_monotonic_ns() - start_ns) / 1e9;
-  fprintf(out, "submitted %s: %s accepted, %s duplicate, %s conflict, %s invalid%s%s in %.2f s (%s records/s)\n",
+  fprintf(out, "submitted %s: %s accepted, %s duplicate, %s conflict, %s invalid%s%s%s in %.2f s (%s records/s)\n",
           ops_table_number(t[0], c->submitted), ops_table_number(t[1], c->accepted), ops_table_number(t[2], c->duplicate),
-          ops_table_number(t[3], c->conflict), ops_table_number(t[4], c->invalid), left_out, unanswered, seconds,
+          ops_table_number(t[3], c->conflict), ops_table_number(t[4], c->invalid), left_out, unanswered,
+          s->input_over ? "" : ", the rest of the input not read,", seconds,
           ops_table_number(t[5], (uint64_t)((double)progress_answered(c) / (seconds > 0 ? seconds : 1e-9))));
   for (uint32_t reason = 0; reason < REASONS; reason++)
     if (s->reasons[reason])
       fprintf(out, "  %s invalid: %s: %s\n", ops_table_number(t[0], s->reasons[reason]), muster_reason_name(reason),
               muster_reason_sentence(reason));
+}
+
+/* It ended before every record had its verdict. What was sent may be stored, whether an answer came or not; before the first welcome
+ * nothing is sent. */
+static int submit_end_early(const struct submit *s, const struct muster_counts *c, int status)
+{
+  char number[TABLE_NUMBER];
+  const char *rest = s->input_over ? "" : "; the rest of the input was not read";
+  if (!c->welcomed && status == MUSTER_ERR_TIMEOUT && !interrupted) {
+    ops_complain(NAME,
+                 "no node answered within %" PRIu64 " s at %s; start one with `muster run`, or look at --endpoint; nothing was stored",
+                 s->timeout_s, muster_client_endpoint(s->client));
+    return EX_UNAVAILABLE;
+  }
+  const char *cause = interrupted                    ? "interrupted"
+                      : status == MUSTER_ERR_TIMEOUT ? "no answer came for too long"
+                                                     : muster_client_error(s->client);
+  if (!c->welcomed)
+    ops_complain(NAME, "%s; nothing was sent", cause);
+  else if (c->in_flight == 0)
+    ops_complain(NAME, "%s; every record that was sent has its verdict%s; run the same command again", cause, rest);
+  else
+    ops_complain(NAME, "%s; %s records have no verdict: they may be stored%s; run the same command again, which does no harm", cause,
+                 ops_table_number(number, c->in_flight), rest);
+  return interrupted ? EX_TEMPFAIL : muster_status_exit_code(status);
 }
 
 static int submit_end(struct submit *s, int status, int input_status, uint64_t start_ns)
@@ -230,23 +266,12 @@ static int submit_end(struct submit *s, int status, int input_status, uint64_t s
   char number[TABLE_NUMBER];
   muster_client_counts(s->client, &c);
   progress_clear(&s->progress);
-  print_summary(s, &c, start_ns);
+  if (progress_answered(&c) || s->bad)
+    print_summary(s, &c, start_ns);
   if (s->bad > COMPLAINTS)
     ops_complain(NAME, "%s bad records in all were left out", ops_table_number(number, s->bad));
-  if (status == MUSTER_ERR_TIMEOUT && !interrupted && progress_answered(&c) == 0 && c.connected == 0 && c.reconnects == 0) {
-    ops_complain(NAME,
-                 "no node answered within %" PRIu64 " s at %s; start one with `muster run`, or look at --endpoint; nothing was stored",
-                 s->timeout_s, muster_client_endpoint(s->client));
-    return EX_UNAVAILABLE;
-  }
-  if (status != MUSTER_OK) {
-    ops_complain(NAME, "%s; %s records have no verdict: run the same command again, which does no harm",
-                 interrupted                    ? "interrupted"
-                 : status == MUSTER_ERR_TIMEOUT ? "no answer came for too long"
-                                                : muster_client_error(s->client),
-                 ops_table_number(number, c.in_flight));
-    return interrupted ? EX_TEMPFAIL : muster_status_exit_code(status);
-  }
+  if (status != MUSTER_OK)
+    return submit_end_early(s, &c, status);
   if (input_status == MUSTER_OK && c.submitted == 0 && s->bad == 0) {
     ops_complain(NAME, "there are no records in the input; nothing was done");
     return EX_DATAERR;
@@ -297,6 +322,8 @@ static int submit_open(struct submit *s, struct failure *failure)
     status = source_open(&s->source, s->path, s->ndjson, failure);
   if (status == MUSTER_OK && !s->format_given && source_looks_like_json(s->source))
     status = failure_set(failure, MUSTER_ERR_FORMAT, "%s: this looks like JSON: say --format ndjson; nothing was sent", s->path);
+  if (status == MUSTER_OK && !s->ndjson)
+    status = source_check_stream(s->source, failure);
   if (status != MUSTER_OK)
     return status;
   s->verdicts_out = s->verdicts && strcmp(s->verdicts, "-") == 0;

@@ -140,6 +140,7 @@ int child_init(struct child *c, uv_loop_t *loop, const char *data_path, const ch
   c->counters = NULL;
   c->data = (struct datadir){.lock_fd = -1};
   c->has_lifeline = false;
+  c->failure = failure;
   memset(&c->lifeline, 0, sizeof c->lifeline); /* data stays NULL until a handle is open: child_finish closes what is open */
   memset(&c->term, 0, sizeof c->term);
   memset(&c->interrupt, 0, sizeof c->interrupt);
@@ -155,16 +156,30 @@ int child_init(struct child *c, uv_loop_t *loop, const char *data_path, const ch
   return status;
 }
 
-void child_ready(struct child *c)
+static void child_say(struct child *c, char *line)
 {
-  counters_state(c->counters, PROCESS_SERVING);
   if (!c->has_lifeline)
     return;
-  char word[] = "ready\n";
-  const uv_buf_t buffer = uv_buf_init(word, sizeof word - 1);
+  const uv_buf_t buffer = uv_buf_init(line, (unsigned)strlen(line));
   const int put = uv_try_write((uv_stream_t *)&c->lifeline, &buffer, 1);
   if (put != (int)buffer.len)
     log_event(LOG_WARN, "child.unheard", "cause=\"%s\"", put < 0 ? uv_strerror(put) : "cut");
+}
+
+void child_ready(struct child *c)
+{
+  char line[] = CHILD_READY "\n";
+  counters_state(c->counters, PROCESS_SERVING);
+  child_say(c, line);
+}
+
+static void child_say_failure(struct child *c)
+{
+  char line[sizeof c->failure->text + sizeof CHILD_FAILED + 1];
+  if (c->failure == NULL || c->failure->status == MUSTER_OK)
+    return;
+  snprintf(line, sizeof line, CHILD_FAILED "%s\n", c->failure->text);
+  child_say(c, line);
 }
 
 static void child_on_closed(uv_handle_t *handle) { handle->data = NULL; }
@@ -177,6 +192,7 @@ static void child_close(uv_handle_t *handle)
 
 void child_finish(struct child *c)
 {
+  child_say_failure(c);
   child_close((uv_handle_t *)&c->lifeline);
   child_close((uv_handle_t *)&c->term);
   child_close((uv_handle_t *)&c->interrupt);
@@ -184,6 +200,7 @@ void child_finish(struct child *c)
   while (c->lifeline.data != NULL || c->term.data != NULL || c->interrupt.data != NULL || c->beat.data != NULL)
     uv_run(c->loop, UV_RUN_NOWAIT);
   c->has_lifeline = false;
+  c->failure = NULL;
   counters_destroy(c->counters);
   c->counters = NULL;
   datadir_close(&c->data);

@@ -1,7 +1,7 @@
 /*
  * What every process that the supervisor starts does the same way: the lifeline (descriptor 3, a pipe whose other end
- * the supervisor holds: it says "ready" on it once, and an end of file on it means that the supervisor is gone, so the
- * process stops), SIGTERM as the order to drain, SIGINT ignored (the terminal sends it to the whole group, the
+ * the supervisor holds: it says "ready" on it once, or why it cannot start, and an end of file on it means that the
+ * supervisor is gone, so the process stops), SIGTERM as the order to drain, SIGINT ignored (the terminal sends it to the whole group, the
  * supervisor decides), the settings from run/node.conf, the counter page and its heartbeat. Owner: the role's main
  * function, for the life of the process. Without descriptor 3 (tests, by hand) it works the same and says nothing.
  */
@@ -13,6 +13,10 @@
 #include "core/config.h"
 #include "core/counters.h"
 #include "core/datadir.h"
+
+/* The lines that it may say. */
+#define CHILD_READY "ready"
+#define CHILD_FAILED "failed: " /* and the sentence of the failure */
 
 struct child {
   uv_loop_t *loop;
@@ -28,6 +32,7 @@ struct child {
   uv_signal_t term, interrupt;
   uv_timer_t beat;
   bool has_lifeline;
+  const struct failure *failure; /* the caller's, of the whole start */
 };
 
 /* Which process of its role this is: --data DIR and --index N, the options of every role. */
@@ -41,7 +46,8 @@ struct child_place child_options(int argc, char **argv, const char *doc, const c
 
 /* Opens the data directory, reads the settings, starts logs, counters and handles. The callbacks and context are set by the caller
  * before (NULL: the loop is stopped). Descriptor 3 is the lifeline where MUSTER_LIFELINE=1 is in the environment.
- * On failure nothing stays open. */
+ * On failure nothing stays open. failure is that of the caller's whole start and is kept: where it is set by child_finish, the supervisor is
+ * told its sentence, so it must live until then (NULL: nothing is told). */
 int child_init(struct child *c, uv_loop_t *loop, const char *data_path, const char *role, struct failure *failure);
 void child_ready(struct child *c);  /* state SERVING, and "ready\n" on the lifeline */
 void child_finish(struct child *c); /* closes the handles (runs the loop until they are closed) and the page */

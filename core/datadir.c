@@ -166,6 +166,8 @@ static int datadir_resolve(struct datadir *d, const char *path, bool creating, s
                        LIMIT_PATH_BYTES - DATADIR_PATH_ROOM);
   memcpy(d->root, resolved, strlen(resolved) + 1);
   struct stat info;
+  if (stat(d->root, &info) == 0 && !S_ISDIR(info.st_mode))
+    return failure_set(failure, creating ? MUSTER_ERR_CREATE : MUSTER_ERR_NOT_FOUND, "%s is not a directory; nothing was changed", d->root);
   const int status = datadir_check_ours(d->root, creating, failure);
   return status == MUSTER_OK ? datadir_check_folder(d->root, &info, failure) : status;
 }

@@ -33,7 +33,7 @@ static int durable_write_all(int fd, const uint8_t *bytes, uint64_t size_bytes)
   return fsync(fd);
 }
 
-/* Writes and syncs the file whole under a temporary name beside path. */
+/* Writes and syncs the file whole under a temporary name beside path. Messages name path: the other name is nobody's business. */
 static int durable_write_beside(char temporary[LIMIT_PATH_BYTES], const char *path, const void *bytes, uint64_t size_bytes, unsigned mode,
                                 struct failure *failure)
 {
@@ -42,14 +42,14 @@ static int durable_write_beside(char temporary[LIMIT_PATH_BYTES], const char *pa
   unlink(temporary); /* of an earlier process with this pid */
   const int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
   if (fd < 0)
-    return failure_set_errno(failure, failure_status(errno, MUSTER_ERR_CREATE), errno, "cannot create %s", temporary);
+    return failure_set_errno(failure, failure_status(errno, MUSTER_ERR_CREATE), errno, "cannot create %s", path);
   int error = durable_write_all(fd, bytes, size_bytes) == 0 ? 0 : errno;
   if (close(fd) != 0 && error == 0)
     error = errno;
   if (error == 0)
     return MUSTER_OK;
   unlink(temporary);
-  return failure_set_errno(failure, failure_status(error, MUSTER_ERR_IO), error, "cannot write %s; %s stays as it was", temporary, path);
+  return failure_set_errno(failure, failure_status(error, MUSTER_ERR_IO), error, "cannot write %s, which stays as it was", path);
 }
 
 int durable_replace_file(const char *path, const void *bytes, uint64_t size_bytes, unsigned mode, struct failure *failure)

@@ -98,6 +98,8 @@ int link_socket_bind(void *socket, const char *endpoint, char *bound, size_t bou
   int rc = zmq_bind(socket, endpoint);
   int error = errno;
   umask(before);
+  if (rc != 0 && error == EADDRINUSE && !ipc)
+    return failure_set(failure, MUSTER_ERR_CREATE, "cannot listen on %s: already in use; choose another --listen, or none", endpoint);
   if (rc != 0)
     return failure_set(failure, MUSTER_ERR_CREATE, "cannot listen on %s: %s", endpoint, zmq_strerror(error));
   if (bound && zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &bound_size) != 0)

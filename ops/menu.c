@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ops/commands.h"
+#include "ops/nearest.h"
 
 static const struct ops_menu_command commands[] = {
     {"run", ops_run_main, "start a node: ingest, workers, and the supervisor that keeps them running", MENU_NODE},
@@ -41,40 +42,13 @@ const struct ops_menu_command *ops_menu_find(const char *name)
   return NULL;
 }
 
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
-
-/* Insertions, deletions, replacements and swaps of neighbours that turn one word into the other; words are cut to what a command's name can be. */
-static size_t edit_distance(const char *a, const char *b)
-{
-  enum { WORD = 24 };
-  size_t rows[3][WORD + 1];
-  size_t a_size = strnlen(a, WORD), b_size = strnlen(b, WORD);
-  for (size_t j = 0; j <= b_size; j++)
-    rows[0][j] = j;
-  for (size_t i = 1; i <= a_size; i++) {
-    size_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
-    row[0] = i;
-    for (size_t j = 1; j <= b_size; j++) {
-      row[j] = least(least(above[j] + 1, row[j - 1] + 1), above[j - 1] + (a[i - 1] != b[j - 1]));
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-        row[j] = least(row[j], before[j - 2] + 1);
-    }
-  }
-  return rows[a_size % 3][b_size];
-}
-
 size_t ops_menu_nearest(const char *word, const char **names, size_t max)
 {
-  size_t found = 0, word_size = strlen(word);
-  for (size_t distance = 0; distance <= 2; distance++)
-    for (size_t i = 0; i < COMMANDS && found < max; i++) {
-      if (commands[i].group == MENU_ROLES)
-        continue;
-      bool begins = word_size >= 2 && strncmp(word, commands[i].name, word_size) == 0;
-      size_t away = begins ? 0 : edit_distance(word, commands[i].name);
-      if (away == distance && (begins || away < strlen(commands[i].name)))
+  size_t found = 0;
+  for (size_t distance = 0; distance < NEAREST_FAR; distance++)
+    for (size_t i = 0; i < COMMANDS && found < max; i++)
+      if (commands[i].group != MENU_ROLES && ops_nearest(word, commands[i].name) == distance)
         names[found++] = commands[i].name;
-    }
   return found;
 }
 
@@ -91,7 +65,9 @@ void ops_menu_print(FILE *out)
   }
   fputs("\n`muster help COMMAND` tells the options of a command, with an example; `muster --version` the version.\n"
         "The data directory is named by --data DIR or by MUSTER_DATA. Exit codes are those of sysexits.h: 0 all right, 1 something\n"
-        "is not as it should be, 64 usage, 65 data, 66 not found, 69 no node, 70 internal, 73 cannot create, 74 read or write,\n"
-        "75 try again, 76 protocol or version, 77 not allowed, 78 configuration.\n",
+        "is not as it should be, 64 usage (a mistake in the command line, its values included), 65 data, 66 not found (a file or\n"
+        "directory that the command line names, a record), 69 no node, 70 internal, 73 cannot create (a file is in the way, a port is\n"
+        "taken), 74 read or write, 75 try again, 76 protocol or version, 77 not allowed (owner, mode, key), 78 configuration (a mistake\n"
+        "in a file of settings).\n",
         out);
 }

@@ -9,6 +9,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "ops/nearest.h"
+
 static error_t parse_data(int key, char *argument, struct argp_state *state)
 {
   const char **data = state->input;
@@ -21,6 +23,93 @@ static error_t parse_data(int key, char *argument, struct argp_state *state)
 static const struct argp_option data_option[] = {
     {"data", 'd', "DIR", 0, "data directory of the node (default: the environment variable MUSTER_DATA)", 0}, {0}};
 const struct argp ops_options_data = {.options = data_option, .parser = parse_data};
+
+/* ---- mistyped options ---- */
+
+/* The option that getopt would take a word for: by its long name, or the beginning of just one, where name is given, else by its letter.
+ * *near is the name nearest to the word so far, *near_by how near. */
+struct option_search {
+  const char *name;
+  size_t size;
+  int letter;
+  const struct argp_option *found;
+  bool exact;
+  unsigned begin_so; /* names that begin with the word */
+  const char *near;
+  size_t near_by;
+};
+
+static void search_option(struct option_search *s, const struct argp_option *option)
+{
+  if (!s->name) {
+    if (option->key == s->letter)
+      s->found = option;
+    return;
+  }
+  if (!option->name || s->exact)
+    return;
+  char word[64];
+  snprintf(word, sizeof word, "%.*s", (int)s->size, s->name);
+  size_t away = ops_nearest(word, option->name);
+  if (away < s->near_by) {
+    s->near = option->name;
+    s->near_by = away;
+  }
+  if (strncmp(option->name, s->name, s->size) != 0)
+    return;
+  s->found = option;
+  s->begin_so++;
+  s->exact = strlen(option->name) == s->size;
+}
+
+static void search_options(struct option_search *s, const struct argp *argp)
+{
+  for (const struct argp_option *o = argp->options; o && (o->name || o->key || o->doc); o++)
+    search_option(s, o);
+  for (const struct argp_child *c = argp->children; c && c->argp; c++)
+    search_options(s, c->argp);
+}
+
+/* How many words `-abc` takes: 2 where the last letter wants the next word. */
+static int words_of_letters(const struct argp *argp, const char *letter)
+{
+  for (; *letter; letter++) {
+    struct option_search s = {.letter = *letter};
+    search_options(&s, argp);
+    if (s.found && s.found->arg)
+      return letter[1] ? 1 : 2;
+  }
+  return 1;
+}
+
+/* How many words `--name` takes; 0 where argp ends the process over it. An option that there is not, but one very like it, ends it here. */
+static int words_of_name(const struct argp *argp, const char *name, const char *command)
+{
+  static const struct argp_option own[] = {
+      {"help", '?', NULL, 0, NULL, 0}, {"usage", 1, NULL, 0, NULL, 0}, {"version", 'V', NULL, 0, NULL, 0}, {0}};
+  static const struct argp argps_own = {.options = own};
+  struct option_search s = {.name = name, .size = strcspn(name, "="), .near_by = NEAREST_FAR};
+  search_options(&s, argp);
+  const struct argp_option *found = s.found;
+  search_options(&s, &argps_own);
+  if (s.begin_so == 0 && s.near) {
+    fprintf(stderr, "%s: there is no option --%.*s; did you mean --%s?\n", command, (int)s.size, s.name, s.near);
+    exit(EX_USAGE);
+  }
+  if (s.begin_so == 0 || s.found != found)
+    return 0;
+  return found->arg && name[s.size] != '=' ? 2 : 1;
+}
+
+/* Goes over the words as getopt will, whose own complaint about an option suggests nothing. */
+static void look_for_typos(const struct argp *argp, int argc, char **argv)
+{
+  int words = 1;
+  for (int i = 1; i < argc && words > 0 && strcmp(argv[i], "--") != 0; i += words) {
+    const char *word = argv[i];
+    words = word[0] != '-' ? 1 : word[1] == '-' ? words_of_name(argp, word + 2, argv[0]) : words_of_letters(argp, word + 1);
+  }
+}
 
 /* argp ends the process itself after --help and --version: what they printed is looked at on the way out. */
 static const char *parsing; /* the command, while argp may do that */
@@ -37,6 +126,7 @@ void ops_options_parse(const struct argp *argp, int argc, char **argv, void *inp
   const char *name = strncmp(argv[0], "muster ", 7) == 0 ? argv[0] + 7 : argv[0];
   static bool looking;
   looking = looking || atexit(look_at_help) == 0;
+  look_for_typos(argp, argc, argv);
   parsing = name;
   error_t error = argp_parse(argp, argc, argv, 0, NULL, input);
   parsing = NULL;

@@ -7,10 +7,10 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "core/child.h"
 #include "core/log.h"
 
 #define LIFELINE_FD 3
-static const char ready_word[] = "ready\n";
 
 void ops_process_init(struct ops_process *p, uv_loop_t *loop, const char *kind, uint32_t index, const char *executable, const char *data)
 {
@@ -37,19 +37,32 @@ static void on_closed(uv_handle_t *handle)
     p->on_died(p);
 }
 
-static void hear(struct ops_process *p, const char *bytes, size_t size)
+static void hear_line(struct ops_process *p, const char *line)
 {
-  size_t room = sizeof p->heard - p->heard_size;
-  size_t taken = size < room ? size : room;
-  memcpy(p->heard + p->heard_size, bytes, taken);
-  p->heard_size += taken;
-  size_t word = sizeof ready_word - 1;
-  if (p->ready || p->heard_size < word || memcmp(p->heard, ready_word, word) != 0)
+  size_t failed = sizeof CHILD_FAILED - 1;
+  if (strncmp(line, CHILD_FAILED, failed) == 0)
+    snprintf(p->cause, sizeof p->cause, "%.*s", (int)sizeof p->cause - 1, line + failed);
+  if (p->ready || strcmp(line, CHILD_READY) != 0)
     return;
   p->ready = true;
   ops_restart_ready(&p->restart);
   if (p->on_ready)
     p->on_ready(p);
+}
+
+/* A line longer than any that a child says is cut. */
+static void hear(struct ops_process *p, const char *bytes, size_t size)
+{
+  for (size_t i = 0; i < size; i++) {
+    bool end = bytes[i] == '\n';
+    if (!end && p->heard_size < sizeof p->heard - 1)
+      p->heard[p->heard_size++] = bytes[i];
+    if (!end)
+      continue;
+    p->heard[p->heard_size] = '\0';
+    p->heard_size = 0;
+    hear_line(p, p->heard);
+  }
 }
 
 /* A child that says "ready" and dies at once may be reaped before its word is read: the word still counts, or a record that kills a worker would look
@@ -128,6 +141,7 @@ void ops_process_start(struct ops_process *p)
   assert(!p->alive && p->closing == 0);
   p->waiting = false;
   p->heard_size = 0;
+  p->cause[0] = '\0';
   ops_restart_started(&p->restart);
   uv_pipe_init(p->loop, &p->lifeline, 0);
   p->handle.data = p->lifeline.data = p;

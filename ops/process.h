@@ -1,5 +1,5 @@
 /*
- * One child of the supervisor on libuv: started, heard ("ready" on its lifeline), signalled, buried, started again after
+ * One child of the supervisor on libuv: started, heard (what core/child.h says on its lifeline), signalled, buried, started again after
  * a while. Decides nothing: what a death means is up to the owner's on_died. The struct belongs to the supervisor and
  * outlives the loop; its process and pipe handles live from start to the exit callback, where they are closed, and
  * on_died comes when both are gone, so that it may start anew. The timer lives until finish.
@@ -26,13 +26,14 @@ struct ops_process {
   bool alive, waiting, ready; /* waiting: for its next start */
   bool was_ready;
   int exit_status, signal;
+  char cause[512]; /* why it could not start, in its own words; "" where it did not say so in this life */
 
   /* private */
   uv_process_t handle;
   uv_pipe_t lifeline;
   uv_timer_t again;
   unsigned closing;
-  char heard[16];
+  char heard[640]; /* of the line that is not whole yet */
   size_t heard_size;
 };
 

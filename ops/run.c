@@ -1,8 +1,10 @@
 /* `muster run`: the options of the node. Settings come from the defaults, then the file, then the command line; supervise.c does the rest. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "core/log.h"
 #include "core/durable.h"
@@ -33,7 +35,7 @@ static const struct argp_option options[] = {
      0},
     {"ingest", KEY_INGEST, "N", 0, "ingest processes (default: 1)", 0},
     {"listen", KEY_LISTEN, "ENDPOINT", 0,
-     "tcp endpoint of the first ingest, the next has the next port; port 0: any free one; none: no tcp", 0},
+     "tcp endpoint of the first ingest, the next has the next port; port 0: any free one; none: no tcp (default: tcp://127.0.0.1:7411)", 0},
     {"config", KEY_CONFIG, "FILE", 0, "settings, as run/node.conf of a running node shows them all (INI)", 0},
     {"log-level", KEY_LOG, "LEVEL", 0, "debug, info, warn or error", 0},
     {"set", KEY_SET, "SECTION.KEY=VALUE", 0, "one setting, over what the file says; may be given again", 0},
@@ -41,6 +43,9 @@ static const struct argp_option options[] = {
 
 static const char doc[] = "Starts a node: ingest, workers, and the supervisor that keeps them running."
                           "\v"
+                          "The data directory is made where it is not there, with mode 0700. One that is there must be empty or a node's, "
+                          "and closed to others: chmod 700 DIR.\n"
+                          "\n"
                           "Says `muster: ready: ...' on standard error when every process serves. SIGTERM or SIGINT: no more is admitted, "
                           "all in flight is answered, the stores are "
                           "closed, exit 0 within 10 seconds. A second signal ends at once: nothing acknowledged is lost, submitters send "
@@ -92,6 +97,8 @@ static const struct argp argp = {.options = options, .parser = parse, .doc = doc
 static int gather_settings(const struct run_options *o, struct config *config, struct failure *failure)
 {
   config_defaults(config);
+  if (o->config_file && access(o->config_file, F_OK) != 0 && errno == ENOENT)
+    return failure_set_errno(failure, MUSTER_ERR_NOT_FOUND, errno, "cannot open the settings %s", o->config_file);
   int status = o->config_file ? config_read(config, o->config_file, failure) : MUSTER_OK;
   for (size_t i = 0; i < o->settings && status == MUSTER_OK; i++) {
     status = config_set(config, o->setting[i].key, o->setting[i].value, o->setting[i].where, failure);

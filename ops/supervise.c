@@ -38,7 +38,7 @@ struct node {
   bool cut; /* some ingest ended before it had answered everything */
   int exit_code;
   struct log_gate gate_wanting;
-  char last_word[512]; /* why the node gave up; "" where it was told to stop */
+  char last_word[1024]; /* why the node gave up; "" where it was told to stop */
 };
 
 static void drain(struct node *n);
@@ -248,16 +248,21 @@ static void give_up(struct node *n, const struct ops_process *p, struct ops_rest
   char death[128];
   ops_process_death(p, death, sizeof death);
   n->exit_code = decision.exit_code;
-  if (decision.verdict == RESTART_FINAL)
+  if (decision.verdict == RESTART_FINAL && p->cause[0])
+    snprintf(n->last_word, sizeof n->last_word, "%s cannot run: %s; the node has ended; its data directory stays as it is", p->role,
+             p->cause);
+  else if (decision.verdict == RESTART_FINAL)
     snprintf(n->last_word, sizeof n->last_word, "%s cannot run (%s): its line of role=%s above says why; the node has ended", p->role,
              death, p->role);
   else
-    snprintf(n->last_word, sizeof n->last_word,
-             "%s died %u times %s, last by %s; the node has ended; what is acknowledged is on disk; look at the lines of role=%s above, "
-             "and at `muster "
-             "verify'",
-             p->role, decision.verdict == RESTART_STARTS_USED_UP ? RESTART_STARTS : RESTART_DEATHS,
-             decision.verdict == RESTART_STARTS_USED_UP ? "in a row before it was ready" : "within a minute", death, p->role);
+    snprintf(
+        n->last_word, sizeof n->last_word,
+        "%s died %u times %s, last by %s%s%s; the node has ended; what is acknowledged is on disk; look at the lines of role=%s above, "
+        "and at `muster "
+        "verify'",
+        p->role, decision.verdict == RESTART_STARTS_USED_UP ? RESTART_STARTS : RESTART_DEATHS,
+        decision.verdict == RESTART_STARTS_USED_UP ? "in a row before it was ready" : "within a minute", death, p->cause[0] ? ": " : "",
+        p->cause, p->role);
   log_event(LOG_ERROR, "node.gives-up", "child=%s deaths=%" PRIu64, p->role, p->restart.deaths);
   drain(n);
 }

@@ -4,17 +4,18 @@
  *
  *     #include <stdio.h>
  *     #include <muster/client.h>
- *     static void verdict(void *context, const struct muster_verdict *v) { (void)context; puts(muster_verdict_name(v->verdict)); }
+ *     static void notice(void *context, const char *sentence) { (void)context; fprintf(stderr, "%s\n", sentence); }
+ *     static void verdict(void *context, const struct muster_verdict *v) { (void)context; printf("%s", muster_verdict_name(v->verdict));
+ *       if (v->verdict == MUSTER_INVALID) printf(": %s, field %u: %s", muster_reason_name(v->reason), v->field, muster_reason_sentence(v->reason));
+ *       puts(""); }
  *     int main(int argc, char **argv) {
- *       unsigned char record[16384]; size_t size = fread(record, 1, sizeof record, stdin);
- *       struct muster_options options = MUSTER_OPTIONS_INIT;
- *       struct muster_client *client; char error[MUSTER_ERROR_BYTES];
- *       options.endpoint = argc > 1 ? argv[1] : NULL; options.on_verdict = verdict;
- *       if (muster_client_create(&client, &options, error) != MUSTER_OK) return puts(error), 1;
- *       int status = muster_client_submit(client, record, size, 1);
- *       if (status == MUSTER_OK) status = muster_client_flush(client, 30000);
- *       muster_client_destroy(client);
- *       return status == MUSTER_OK ? 0 : 1; }
+ *       unsigned char record[16384]; size_t size = fread(record, 1, sizeof record, stdin); char error[MUSTER_ERROR_BYTES];
+ *       struct muster_options options = MUSTER_OPTIONS_INIT; struct muster_client *client; struct muster_counts n;
+ *       options.endpoint = argc > 1 ? argv[1] : NULL; options.on_verdict = verdict; options.on_notice = notice;
+ *       if (muster_client_create(&client, &options, error) != MUSTER_OK) return fprintf(stderr, "%s\n", error), 1;
+ *       int status = muster_client_submit(client, record, size, 1); if (status == MUSTER_OK) status = muster_client_flush(client, 10000);
+ *       if (status != MUSTER_OK) fprintf(stderr, "%s: %s\n", muster_status_name(status), muster_client_error(client));
+ *       muster_client_counts(client, &n); muster_client_destroy(client); return n.accepted + n.duplicate == 1 ? 0 : 1; }
  *
  * A program that makes its records itself needs no encoder: <muster/encounter.h> has the record as a struct, and a whole program too.
  *
@@ -95,7 +96,8 @@ struct muster_counts {
   uint64_t busy_answers;                                      /* whole batches and records told BUSY */
   uint64_t reconnects;
   uint32_t credit;    /* batches, as last told */
-  uint32_t connected; /* 1 after a welcome */
+  uint32_t connected; /* 1 while a node's welcome holds; 0 again when its connection is lost */
+  uint32_t welcomed;  /* 1 from the first welcome on, whatever came later; while 0, nothing was sent, and so nothing is stored */
 };
 
 struct muster_client;

@@ -62,6 +62,7 @@ static void it_moves_on_to_the_next_endpoint(void **state)
 {
   (void)state;
   char both[700];
+  struct muster_counts n;
   node_init(&node, endpoint_named("first"), "");
   node.id = 2;
   node_init(&second, endpoint_named("second"), "aalq");
@@ -71,11 +72,16 @@ static void it_moves_on_to_the_next_endpoint(void **state)
   struct muster_client *c = client_of(&o);
   assert_string_equal(muster_client_endpoint(c), node.endpoint);
   submit_numbers(c, 0, 200);
+  muster_client_counts(c, &n);
+  assert_int_equal(n.connected + n.welcomed, 0);
   flush_all(c);
   assert_string_equal(muster_client_endpoint(c), second.endpoint);
   assert_non_null(strstr(heard.notices, "no node answers"));
   submit_numbers(c, 200, 800);
   assert_int_equal(muster_client_flush(c, 100), MUSTER_ERR_TIMEOUT);
+  muster_client_counts(c, &n);
+  assert_int_equal(n.connected, 0);
+  assert_int_equal(n.welcomed, 1); /* what is unanswered may be stored all the same */
   node_start(&node);
   flush_all(c);
   heard_all(&heard, 800);

@@ -91,6 +91,8 @@ static int play(bool callbacks)
   child_ready(&c);
   uv_run(&loop, UV_RUN_DEFAULT);
   struct counters_snapshot page;
+  if (ending.cause == ENDED_BY_STOP)
+    failure_set(&f, MUSTER_ERR_CREATE, "what could not be had");
   if (ending.cause == ENDED_BY_DRAIN && (counters_read(pages, "worker-0", &page, NULL) != MUSTER_OK || page.state != PROCESS_DRAINING))
     return 6;
   child_finish(&c);
@@ -205,10 +207,13 @@ static void test_without_callbacks_the_loop_stops(void **state)
 {
   (void)state;
   int lifeline;
+  char said[64] = "";
   pid_t pid = start(&lifeline, false);
   await_word(lifeline);
   kill(pid, SIGTERM);
   assert_int_equal(await_end(pid), ENDED_BY_STOP);
+  assert_true(read(lifeline, said, sizeof said - 1) > 0);
+  assert_string_equal(said, "failed: what could not be had\n");
   close(lifeline);
   pid = start(&lifeline, false);
   await_word(lifeline);

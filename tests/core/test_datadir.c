@@ -219,8 +219,8 @@ static void test_file_in_its_place(void **state)
   struct datadir d;
   below(path, "d");
   scratch_write(path, "not a directory");
-  assert_int_equal(datadir_open(&d, path, NULL), MUSTER_ERR_DENIED);
-  assert_int_equal(datadir_create(&d, path, NULL), MUSTER_ERR_DENIED);
+  assert_int_equal(datadir_open(&d, path, NULL), MUSTER_ERR_NOT_FOUND);
+  assert_int_equal(datadir_create(&d, path, NULL), MUSTER_ERR_CREATE);
 }
 
 /* Whatever its mode is, nobody is told to change it, and nothing is made in it. */

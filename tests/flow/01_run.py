@@ -73,8 +73,12 @@ def taken_port_is_told_at_once(t):
         check_equal(node.process.wait(10), 73, node.log())
     check_equal(node.log().count("event=child.died"), 1, "starts")
     last = node.log().strip().splitlines()[-1]
-    check(last.startswith("muster: ingest-0 cannot run") and "verify" not in last, last)
-    check(f":{port}" in node.log(), "the log names the port")
+    want = f"cannot listen on tcp://127.0.0.1:{port}: already in use; choose another --listen, or none"
+    check(last.startswith("muster: ingest-0 cannot run: " + want) and "verify" not in last, last)
+    check("data directory stays" in last, f"what is left of the start: {last}")
+    node = t.node()
+    check("· 0 records" in node.ready_line, node.ready_line)
+    node.stop()
 
 
 def bad_options_of_run(t):
@@ -85,6 +89,10 @@ def bad_options_of_run(t):
     check("1 to 64" in t.muster("run", "--workers", "100", code=64).error(), "the range")
     t.muster("run", "--config", t.write("bad.conf", "[node]\nworkers = 100\n"), code=78)
     check(not os.path.exists(t.data), "a data directory was made")
+    for command, code in (("run", 73), ("tally", 66)):
+        check("not a directory" in t.muster(command, "--data", t.write("plain", "x"), code=code).error(), f"{command} on a plain file")
+    for wanted in ("0700", "chmod"):
+        check(wanted in t.muster("run", "--help").text(), f"{wanted} in run --help")
 
 
 def crash_loop_has_a_last_word(t):

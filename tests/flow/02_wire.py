@@ -3,7 +3,11 @@
 import os
 import re
 import socket
+import threading
+import time
 import uuid
+
+import zmq
 
 import wire
 from harness import ROOT, check, check_equal, main, number
@@ -38,6 +42,51 @@ def example_bytes_of_the_page(t):
     c.socket.send_multipart([blocks["submit-header"], blocks["submit-records"]])
     check_equal(wire.Answer(c.receive()).words[0].verdict, DUPLICATE, "the same bytes again")
     node.stop()
+
+
+def client_of_the_page():
+    """The function `submit` of proto/README.md's Python client."""
+    with open(os.path.join(ROOT, "proto", "README.md")) as f:
+        names = {}
+        exec(re.search(r"```python\n(.*?)```", f.read(), re.S).group(1), names)
+    return names["submit"]
+
+
+def client_of_the_page_waits_as_told(t):
+    """the Python client of proto/README.md submits, and a short wait that it is told does not cut a longer one"""
+    submit = client_of_the_page()
+    node = t.node()
+    records = [record(t.random) for _ in range(2500)]
+    check_equal({w & 15 for w in submit(node.endpoints("ipc")[0], records)}, {ACCEPTED}, "first")
+    check_equal({w & 15 for w in submit(node.endpoints("ipc")[0], records)}, {DUPLICATE}, "second")
+    node.stop()
+    came = []
+
+    def scripted(router):
+        """Two batches are told BUSY for 700 ms and RETRY for 50; what comes then is accepted."""
+        while len(came) < 4:
+            peer, head, *body = router.recv_multipart()
+            header = pb.SubmitHeader.FromString(head)
+            if header.kind == pb.KIND_HELLO:
+                router.send_multipart([peer, pb.Welcome(kind=pb.KIND_WELCOME, accepted=True, credit=2, answer_timeout_ms=15000).SerializeToString()])
+                continue
+            came.append(time.monotonic())
+            answer = pb.AnswerHeader(kind=pb.KIND_ANSWER, batch_id=header.batch_id, record_count=header.record_count, credit=2)
+            words = []
+            if len(came) <= 2:
+                answer.batch_verdict, answer.retry_after_ms = ((pb.VERDICT_BUSY, 700), (pb.VERDICT_RETRY, 50))[len(came) - 1]
+            else:
+                words = [ACCEPTED] * header.record_count
+            router.send_multipart([peer, answer.SerializeToString(), pb.Verdicts(word=words).SerializeToString()])
+    router = wire.SHARED.socket(zmq.ROUTER)
+    router.linger = 0
+    router.bind(f"ipc://{t.path('scripted')}")
+    thread = threading.Thread(target=scripted, args=[router], daemon=True)
+    thread.start()
+    submit(f"ipc://{t.path('scripted')}", records[:200], batch=100)
+    thread.join(10)
+    router.close()
+    check(came[2] - came[0] >= 0.7, f"told to wait 0.7 s, sent again after {came[2] - came[0]:.3f} s")
 
 
 def whole_conversation(t):
@@ -235,5 +284,6 @@ def flood_does_not_delay_a_single_record(t):
     node.stop()
 
 
-main("wire", [example_bytes_of_the_page, whole_conversation, same_id_twice_in_one_batch, reencoded_is_the_same, unknown_fields_are_kept, wrong_batches,
+main("wire", [example_bytes_of_the_page, client_of_the_page_waits_as_told, whole_conversation, same_id_twice_in_one_batch, reencoded_is_the_same,
+              unknown_fields_are_kept, wrong_batches,
               over_sized_frame_ends_the_connection, other_major_version, credit_is_enforced, plain_tcp_client, flood_does_not_delay_a_single_record])

@@ -12,7 +12,7 @@ import termios
 import time
 
 import wire
-from harness import check, check_equal, delimited, feed, main, number, summary, tally_total
+from harness import SLOW, check, check_equal, delimited, feed, main, number, summary, tally_total
 
 MONTHS = {"2020-10": 71929, "2020-11": 72113, "2020-12": 73994, "2021-01": 78414, "2021-02": 101099, "2021-03": 173277,
           "2021-04": 178795, "2021-05": 180597, "2021-06": 189034, "2021-07": 213593, "2021-08": 209840, "2021-09": 192001}
@@ -136,26 +136,29 @@ def progress_fits_its_terminal(t):
     node = t.node()
     stream = t.write("s.pb", t.generate(300000))
     check_equal(t.muster("submit", stream).err, b"", "without a terminal")
-    for size in (80, 40):
+    for size, settings, lively in ((80, {}, True), (40, {}, True), (80, {"TERM": "dumb"}, False), (80, {"NO_COLOR": "1"}, False)):
+        settings = {"TERM": "xterm", "NO_COLOR": "", **settings}
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, size, 0, 0))
-        submit = t.popen("submit", "-", stdin=-1, stdout=subprocess.DEVNULL, stderr=theirs)
+        submit = t.popen("submit", "-", "--total", 300000, stdin=-1, stdout=subprocess.DEVNULL, stderr=theirs, env={**settings})
         os.close(theirs)
-        feed(submit, open(stream, "rb").read(), 1)
+        feed(submit, open(stream, "rb").read(), 1.5)
         shown = b""
         with contextlib.suppress(OSError):  # EIO: the other end is closed
             while piece := os.read(ours, 65536):
                 shown += piece
         os.close(ours)
         check_equal(submit.wait(60), 0, "exit of submit")
-        rows = [row for row in shown.split(b"\r\x1b[K") if row]
+        rows = [row for row in (shown.split(b"\r\x1b[K") if lively else shown.split(b"\r\n")) if row]
         check(rows and max(map(len, rows)) < size, f"{size} columns: {rows[:3]}")
-        check(b"/s" in rows[0], f"{rows[0]}")
+        check(all(re.fullmatch(rb"[\d,]+/s(  [\d,]+ [a-z ]+|  [\d:]+[\w ]* left)*", row) for row in rows), f"{size} columns, a word is cut: {rows}")
+        check(b"in flight" in rows[0] if size == 80 else b"\r" not in rows[0], f"{rows[0]}")
+        check(lively or (b"\x1b" not in shown and len(rows) <= 2 + 2 * SLOW), f"{settings}: {shown}")
     lines = t.popen("submit", "-", stdin=-1, stdout=subprocess.DEVNULL, stderr=-1, env={"MUSTER_PROGRESS": "1"})
     feed(lines, open(stream, "rb").read(), 1)
     error = lines.stderr.read()
     check_equal(lines.wait(60), 0, "exit of submit")
-    check(error.count(b"\n") >= 1 and b"\x1b" not in error and b"in flight\n" in error, f"{error}")
+    check(error.count(b"\n") >= 1 and b"\x1b" not in error and b"\r" not in error and b" in flight" in error, f"{error}")
     node.stop()
 
 
@@ -167,12 +170,17 @@ def help_everywhere(t):
         text = t.muster(command, "--help").text()
         check("Example" in text and f"muster {command}" in text, f"--help of {command}: {text[:300]}")
         t.muster(command, "--no-such-option", code=64)
+        check("did you mean --help?" in t.muster(command, "--hlep", code=64).error(), f"{command} --hlep")
         closing = text.split("for any corresponding short options.")[1]
         check(not re.search(r"^  .*\n\S", closing, re.M), f"--help of {command}: an entry goes on at the margin: {closing}")
         check_equal(t.muster(command, "-V").text(), t.muster("--version").text(), f"{command} -V")
         with open("/dev/full", "wb") as full:
             check_equal(t.popen(command, "--help", stdout=full, stderr=subprocess.DEVNULL).wait(20), 74, f"{command} --help on a full disk")
     check("submit" in t.muster("sumbit", code=64).error(), "the nearest name")
+    for option, near in (("--bach", "--batch"), ("--windwo=3", "--window"), ("--dta", "--data")):
+        check(f"did you mean {near}?" in t.muster("submit", option, "3", code=64).error(), f"{option}")
+    check("unrecognized" in t.muster("submit", "--zzzzzzzz", code=64).error(), "an option like no other")
+    t.muster("submit", "--key", "--bach", "-", "--endpoint", "tcp://x:1", stdin=b"", code=66)  # a value that looks like an option is a value
     check(re.match(r"muster \d+\.\d+\.\d+", t.muster("--version").text()), "version")
     check("\x1b[" not in listing, "colours on a pipe")
 

@@ -2,9 +2,11 @@
 """Bad input: a clear error that says where, what was kept, and nothing lost."""
 import os
 import re
+import subprocess
+import time
 
 import wire
-from harness import check, check_equal, delimited, feed, finished, main, number, summary, wait_until
+from harness import ROOT, SLOW, Result, binary, check, check_equal, delimited, feed, finished, main, number, summary, wait_until
 
 
 def truncated_stream(t):
@@ -21,12 +23,61 @@ def truncated_stream(t):
 
 
 def not_protobuf(t):
-    """text in the place of protobuf"""
+    """what is no stream of records at all, by file and by pipe: seen before anything is sent"""
     node = t.node()
-    done = t.muster("submit", "-", stdin=b"To whom it may concern:\nthis is a letter.\n" * 50, code=65)
-    check("MALFORMED" in done.text() or re.search(r"byte \d+", done.error()), done.text() + done.error())
-    check_equal(summary(done)["accepted"], 0, "accepted")
-    check("letter" not in done.text() + done.error(), "an error shows content")
+    letter = b"To whom it may concern:\nthis is a letter.\n"
+    noise = t.random.randbytes(50000)
+    page, makefile, source, program = (open(os.path.join(ROOT, name), "rb").read() for name in ("README.md", "Makefile", "client/submit.c", "build/muster"))
+    for name, text in (("letter", letter), ("letters", letter * 50), ("page", page), ("makefile", makefile), ("source", source), ("program", program), ("noise", noise)):
+        path, muster = t.write(name, text), binary(t.variant)
+        for script in (f"{muster} submit {path}", f"cat {path} | {muster} submit -"):
+            done = subprocess.run(["bash", "-c", script], capture_output=True, env=t.env, cwd=t.directory, timeout=60 * SLOW)
+            done = Result(done.returncode, done.stdout, done.stderr)
+            check_equal(done.code, 65, f"{script}: {done.text()}{done.error()}")
+            check(done.out == b"" and "nothing was sent" in done.error(), f"{name}: {done.text()}{done.error()}")
+            check("delimited protobuf stream" in done.error() or "cut" in done.error(), f"{name}: {done.error()}")
+            check("letter" not in done.error().replace(t.path(name), ""), "an error shows content")
+    check("record 1: " in t.muster("submit", t.path("page"), code=65).error(), "which record")
+    check_equal(t.status()["records_received"], 0, "records that reached the node")
+    check("MALFORMED" not in t.muster("quarantine", "list").text(), "in quarantine")
+    node.stop()
+
+
+def malformed_among_good_ones(t):
+    """malformed records among good ones, even in front of them, get their verdicts from the node; so do whole records that no rule lets pass"""
+    node = t.node()
+    bad, good = b"\xff" * 40, delimited(t.generate(20))
+    for name, records in (("first", [bad] + good[:3]), ("most", [bad] * 14 + good[3:6]), ("last", good[6:9] + [bad] * 40)):
+        path = t.write(name, wire.stream_of(records))
+        done = summary(t.muster("submit", path, code=65))
+        check_equal((done["accepted"], done["invalid"]), (3, len(records) - 3), f"{name} by file")
+        done = summary(t.muster("submit", "-", stdin=wire.stream_of(records), code=65))
+        check_equal((done["duplicate"], done["invalid"]), (3, len(records) - 3), f"{name} by pipe")
+    newer = [wire.record(t.random, component=None) + b"\x18\x63" for _ in range(20)]  # an enum value that this node does not know
+    check_equal(summary(t.muster("submit", "-", stdin=wire.stream_of(newer), code=65))["invalid"], 20, "of a newer system")
+    # A pipe is not waited for: one that brings its first records slowly is believed.
+    slow = t.popen("submit", "-", stdin=-1, stdout=-1, stderr=-1)
+    slow.stdin.write(wire.stream_of([bad]))
+    slow.stdin.flush()
+    time.sleep(0.3)
+    out, error = slow.communicate(wire.stream_of(good[9:12]), timeout=60)
+    check_equal((slow.returncode, number(r"([\d,]+) accepted", out.decode())), (65, 3), f"a slow pipe: {error.decode()}")
+    node.stop()
+
+
+def verdicts_of_what_was_left_out(t):
+    """--verdicts has a line for each record of the input, those that could not be sent as well"""
+    node = t.node()
+    lines = t.generate(6, 7, "--format", "ndjson").splitlines(keepends=True)
+    lines[2:2] = [b"{broken\n"]
+    lines[5:5] = [b"{}\n"]
+    stream = t.generate(3) + wire.varint(20000) + b"\x0a" * 20000 + t.generate(3, 8)
+    for stdin, left_out, total, more in ((b"".join(lines), [3, 6], 8, ["--format", "ndjson"]), (stream, [4], 7, [])):
+        done = t.muster("submit", "-", "--verdicts", "-", *more, stdin=stdin, code=65)
+        rows = [line.split("\t") for line in done.text().splitlines()[1:]]
+        check_equal(sorted(int(r[0]) for r in rows), list(range(1, total + 1)), "numbers")
+        check_equal([r for r in rows if r[1] == "LEFT_OUT"], [[str(n), "LEFT_OUT", "-", "-", "-"] for n in left_out], "left out")
+    check("LEFT_OUT" in re.sub(r"\s+", " ", t.muster("submit", "--help").text()), "--help")
     node.stop()
 
 
@@ -124,6 +175,25 @@ def node_never_comes_back(t):
     check_equal(number(r"([\d,]+) without a verdict", done.text()), unanswered, "the summary")
     counts = summary(done)
     check_equal(counts["accepted"] + counts["duplicate"] + counts["conflict"] + counts["invalid"] + unanswered, counts["submitted"], "the summary adds up")
+    check("may be stored" in done.error() and "the rest of the input was not read" in done.error(), done.error())
+    check("the rest of the input not read" in done.text(), done.text())
+
+
+def node_dies_after_its_commit(t):
+    """a node that commits and dies before it answers: nobody says that nothing was stored, and the records are there"""
+    node = t.node("--workers", "1", variant="faults", env={"MUSTER_FAULT": "worker.after-commit:stop"})
+    path = t.write("s.pb", t.generate(500))
+    submit = t.popen("submit", path, "--timeout", "2", stdout=-1, stderr=-1)
+    worker = node.pids("worker")[0]
+    wait_until(lambda: open(f"/proc/{worker}/stat").read().rsplit(")", 1)[1].split()[0] == "T", 20, "the commit")
+    node.kill_all()
+    out, error = submit.communicate(timeout=60)
+    check_equal(submit.returncode, 75, error.decode())
+    check("500 records have no verdict: they may be stored" in error.decode() and "run the same command again" in error.decode(), error.decode())
+    check("nothing" not in error.decode() and "not read" not in error.decode(), error.decode())
+    node = t.node()
+    check_equal(summary(t.muster("submit", path))["duplicate"], 500, "stored before")
+    node.stop()
 
 
 def slow_start(t):
@@ -138,5 +208,6 @@ def slow_start(t):
     node.stop()
 
 
-main("bad input", [truncated_stream, not_protobuf, giant_length, zero_records, record_too_large, ndjson_with_a_bad_line, json_without_its_format, missing_file,
-                   node_dies_in_the_middle, node_never_comes_back, slow_start])
+main("bad input", [truncated_stream, not_protobuf, malformed_among_good_ones, giant_length, zero_records, record_too_large, ndjson_with_a_bad_line,
+                   verdicts_of_what_was_left_out, json_without_its_format, missing_file, node_dies_in_the_middle, node_never_comes_back,
+                   node_dies_after_its_commit, slow_start])

@@ -77,7 +77,8 @@ def strangers_are_refused(t):
     other_public, other_secret, _ = key_of(t, "friend")
     t.muster("key", "allow", "friend", other_public)
     refused("a key that is not on the list", server, public, secret)
-    t.muster("submit", "-", "--endpoint", endpoint, "--server-key", server, "--key", path, "--timeout", "3", stdin=t.generate(5), code=77)
+    done = t.muster("submit", "-", "--endpoint", endpoint, "--server-key", server, "--key", path, "--timeout", "3", stdin=t.generate(100000), code=77)
+    check(done.out == b"" and "nothing was sent" in done.error(), f"of a refused key: {done.text()}{done.error()}")
     with open(os.path.join(t.data, "keys", "allow"), "w") as f:
         f.write("garbage\n")
     refused("a key while the list is damaged", server, other_public, other_secret)
@@ -117,11 +118,29 @@ def names_are_checked(t):
     t.node().stop()
     public, _, path = key_of(t, "a-system")
     t.muster("key", "allow", "Not A Name", public, code=64)
-    t.muster("key", "allow", "a-system", "short", code=66)
+    t.muster("key", "allow", "a-system", "missing.key", code=66)
     t.muster("key", "allow", "a-system", public)
     t.muster("key", "allow", "a-system", key_of(t, "other")[0], code=64)
     t.muster("key", "revoke", "nobody", code=66)
     t.muster("key", "new", "a-system", "--out", path, code=73)
+    error = t.muster("key", "new", "x", "--out", "/nonexist/x.key", code=73).error()
+    check("/nonexist/x.key: " in error and ".new" not in error, error)
 
 
-main("keys", [allowed_key_submits, keys_in_a_shell, strangers_are_refused, revoked_at_the_next_message, wrong_server_key, names_are_checked])
+def missing_files_are_told_alike(t):
+    """a file that a command line names and that is not there is 66, whichever it is"""
+    endpoint, public = "tcp://127.0.0.1:1", "0" * 40
+    _, _, path = key_of(t, "a-system")
+    stream = t.write("s.pb", t.generate(1))
+    for what, arguments in (("the records", ["submit", "gone", "--endpoint", endpoint, "--server-key", public, "--key", path]),
+                            ("--key", ["submit", stream, "--endpoint", endpoint, "--server-key", public, "--key", "gone"]),
+                            ("--server-key", ["submit", stream, "--endpoint", endpoint, "--server-key", "gone", "--key", path]),
+                            ("--config", ["run", "--config", "gone"]), ("key show", ["key", "show", "gone"]), ("--data", ["tally", "--data", "gone"])):
+        done = t.muster(*arguments, code=None)
+        check_equal(done.code, 66, f"{what}: {done.error()}")
+        check("gone" in done.error(), f"{what}: {done.error()}")
+    check(not os.path.exists(t.data), "a data directory was made")
+
+
+main("keys", [allowed_key_submits, keys_in_a_shell, strangers_are_refused, revoked_at_the_next_message, wrong_server_key, names_are_checked,
+              missing_files_are_told_alike])

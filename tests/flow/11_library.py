@@ -3,9 +3,10 @@
 import os
 import re
 import subprocess
+import time
 
 import wire
-from harness import ROOT, check, check_equal, delimited, main
+from harness import ROOT, SLOW, check, check_equal, delimited, main
 
 COMPILERS = (("gcc", "c", "-std=c11"), ("clang", "c", "-std=c11"), ("g++", "cc", "-std=c++11"), ("clang++", "cc", "-std=c++20"))
 
@@ -35,8 +36,9 @@ def links(prefix, env):
     def config_of(*arguments):
         return subprocess.run(["pkg-config", *arguments], env=env, capture_output=True, text=True, check=True).stdout.split()
     shared = config_of("--cflags", "--libs", "muster")
-    static = [os.path.join(prefix, "lib", "libmuster.a") if word == "-lmuster" else word for word in shared]
-    return shared, static + config_of("--libs", *config_of("--print-requires-private", "muster")) + ["-pthread"]
+    check_equal([word for word in shared if word.startswith("-I")], [f"-I{prefix}/include"], "folders that a program is made to look in")
+    static = config_of("--cflags", "--static", "--libs", "muster")
+    return shared, [os.path.join(prefix, "lib", "libmuster.a") if word == "-lmuster" else word for word in static]
 
 
 def compiled(t, env, name, source, compiler, link):
@@ -47,24 +49,34 @@ def compiled(t, env, name, source, compiler, link):
     return out
 
 
-def verdict_of(program, env, node, record=b""):
-    done = subprocess.run([program, node.endpoints("ipc")[0]], env=env, input=record, capture_output=True, timeout=30)
-    check_equal(done.returncode, 0, done.stderr)
-    return done.stdout.decode().strip()
+def said_by(program, env, endpoint, record=b""):
+    done = subprocess.run([program, endpoint], env=env, input=record, capture_output=True, timeout=60)
+    return done.returncode, done.stdout.decode().strip(), done.stderr.decode().strip()
 
 
 def the_program_of_client_h(t):
-    """A program of a dozen lines submits an encoded record, through the shared library and the static one"""
+    """A program of a dozen lines submits an encoded record, through the shared library and the static one, and says what went wrong"""
     prefix, env = install(t)
     lines, source = program_of(header_of(prefix, "client.h"))
-    check(len(lines) <= 14, f"the example has {len(lines)} lines")
+    check(len(lines) <= 20, f"the example has {len(lines)} lines")
     record, node = wire.record(t.random), t.node()
-    expected = "ACCEPTED"
+    endpoint, expected = node.endpoints("ipc")[0], "ACCEPTED"
     for link in links(prefix, env):
         for compiler in COMPILERS:
-            check_equal(verdict_of(compiled(t, env, "client", source, compiler, link), env, node, record), expected, compiler)
+            program = compiled(t, env, "client", source, compiler, link)
+            check_equal(said_by(program, env, endpoint, record), (0, expected, ""), compiler)
             expected = "DUPLICATE"
+    code, said, error = said_by(program, env, endpoint, wire.stream_of([record]))
+    check(code == 1 and re.match(r"INVALID: (MALFORMED|WIRE_TYPE), field \d+: ", said), f"a length in front: {code} {said} {error}")
+    code, said, error = said_by(program, env, endpoint, wire.record(t.random, citizenship="ZZZ"))
+    check(code == 1 and said.startswith("INVALID: CITIZENSHIP, field 7: "), f"a bad field: {code} {said} {error}")
+    code, said, error = said_by(program, env, endpoint, b"")
+    check(code == 1 and said == "" and "0" in error, f"no record: {code} {said} {error}")
     node.stop()
+    start = time.monotonic()
+    code, said, error = said_by(program, env, f"ipc://{t.path('nobody')}", record)
+    check(code == 1 and said == "" and "no node answers" in error and "no verdict" in error, f"nobody there: {code} {said} {error}")
+    check(time.monotonic() - start < 15 * SLOW, "nobody there: it took long")
 
 
 def the_program_of_encounter_h(t):
@@ -72,10 +84,10 @@ def the_program_of_encounter_h(t):
     prefix, env = install(t)
     _, source = program_of(header_of(prefix, "encounter.h"))
     node = t.node()
-    shared, static = links(prefix, env)
+    endpoint, (shared, static) = node.endpoints("ipc")[0], links(prefix, env)
     for compiler in COMPILERS:
-        check_equal(verdict_of(compiled(t, env, "encounter", source, compiler, shared), env, node), "ACCEPTED", compiler)
-    check_equal(verdict_of(compiled(t, env, "encounter", source, COMPILERS[0], static), env, node), "ACCEPTED", "static")
+        check_equal(said_by(compiled(t, env, "encounter", source, compiler, shared), env, endpoint), (0, "ACCEPTED", ""), compiler)
+    check_equal(said_by(compiled(t, env, "encounter", source, COMPILERS[0], static), env, endpoint), (0, "ACCEPTED", ""), "static")
     node.stop()
     exported = delimited(t.muster("export", "--format", "pb").out)
     check_equal(len(exported), len(COMPILERS) + 1, "records stored")

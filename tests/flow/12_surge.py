@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import wire
-from harness import ROOT, binary, check, check_equal, main
+from harness import ROOT, binary, check, check_equal, main, pids_holding, wait_until
 
 
 def surge(t, code):
@@ -19,6 +19,11 @@ def every_figure_twice(t):
     first = surge(t, 0)
     check("submitted 1,734,686: 1,734,686 accepted, 0 duplicate" in first, first)
     check("all figures agree" in first and re.search(r"2021-07\s+213,593\s+213,593", first), first)
+    hints = first[first.index("Type next:"):].strip().splitlines()[1:]
+    columns = {re.match(r"  \S.*?  +", line).end() for line in hints}
+    check_equal(len(columns), 1, f"columns of the hints: {hints}")
+    run = next(line for line in hints if "/muster run " in line)
+    check("--listen none" in run and "--log-level warn" in run, run)
     second = surge(t, 0)
     check("submitted 1,734,686: 0 accepted, 1,734,686 duplicate" in second, second)
 
@@ -34,4 +39,12 @@ def every_figure_twice(t):
     check("all figures agree" not in third, third)
 
 
-main("surge", [every_figure_twice])
+def reader_that_goes_away(t):
+    """whoever stops reading what the surge says stops its node as well"""
+    script = f"{os.path.join(ROOT, 'bench', 'surge.sh')} {binary()} {t.path('run')} 2>&1 | head -n 1"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=t.env, timeout=300)
+    check(done.stdout.startswith("== a node"), done.stdout)
+    wait_until(lambda: not pids_holding(t.path("run")), 30, "the node to be gone")
+
+
+main("surge", [every_figure_twice, reader_that_goes_away])

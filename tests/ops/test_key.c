@@ -75,7 +75,7 @@ static void mistakes_have_their_codes(void **state)
 {
   (void)state;
   assert_int_equal(key("new", "Not A Name", NULL), 64);
-  assert_int_equal(key("allow", "a", "short", NULL), 66);
+  assert_int_equal(key("allow", "a", "short", NULL), 66); /* no key, so it is taken for a file's name */
   assert_int_equal(key("allow", "A B", "short", NULL), 64);
   assert_int_equal(key("allow", "a", NULL), 64);
   assert_int_equal(key("revoke", "nobody", NULL), 66);

@@ -102,6 +102,9 @@ static int behave(char **argv)
   trace(root, role, getsid(0) == getpid() && said && strcmp(said, "1") == 0 ? "started" : "started-wrongly");
   if (strcmp(how, "exit") == 0)
     return (int)number;
+  static const char last_words[] = "failed: cannot listen on the moon; come back in a year or two, with a longer ladder and a lamp\n";
+  if (strcmp(how, "tell") == 0)
+    return write(3, last_words, sizeof last_words - 1) == (ssize_t)sizeof last_words - 1 ? (int)number : 97;
   publish(root, role, index);
   if (strcmp(how, "die-ready") == 0 && life <= number) {
     if (write(3, "ready\n", 6) != 6)
@@ -282,6 +285,17 @@ static void what_a_restart_cannot_mend_ends_the_node_at_once(void **state)
   assert_non_null(strstr(last_line(), "muster: worker-1 cannot run (exit status 78)"));
 }
 
+static void what_a_child_said_of_its_failure_is_the_last_word(void **state)
+{
+  (void)state;
+  tell("ingest-0", "tell 73");
+  start(1, 1);
+  assert_int_equal(exit_code(), 73);
+  assert_string_equal(last_line(),
+                      "muster: ingest-0 cannot run: cannot listen on the moon; come back in a year or two, with a longer ladder "
+                      "and a lamp; the node has ended; its data directory stays as it is");
+}
+
 static void a_child_that_never_starts_has_a_last_word(void **state)
 {
   (void)state;
@@ -365,6 +379,7 @@ int main(int argc, char **argv)
       cmocka_unit_test_setup_teardown(ready_and_drained_in_order, begin, end),
       cmocka_unit_test_setup_teardown(what_dies_is_started_again, begin, end),
       cmocka_unit_test_setup_teardown(what_a_restart_cannot_mend_ends_the_node_at_once, begin, end),
+      cmocka_unit_test_setup_teardown(what_a_child_said_of_its_failure_is_the_last_word, begin, end),
       cmocka_unit_test_setup_teardown(a_child_that_never_starts_has_a_last_word, begin, end),
       cmocka_unit_test_setup_teardown(a_second_signal_ends_at_once, begin, end),
       cmocka_unit_test_setup_teardown(a_deaf_ingest_is_killed_when_its_time_is_up, begin, end),
