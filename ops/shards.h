@@ -12,7 +12,7 @@
 #include "core/datadir.h"
 #include "core/failure.h"
 #include "core/limits.h"
-#include "store/store.h"
+#include "store/read.h"
 
 struct ops_shards_survey {
   uint32_t directories;  /* store/shard-N that exist */

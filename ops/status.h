@@ -11,7 +11,7 @@
 #include "core/datadir.h"
 #include "ops/endpoints.h"
 #include "ops/view.h"
-#include "store/store.h"
+#include "store/read.h"
 
 struct ops_status_shard {
   uint64_t records, file_bytes, index_bytes, quarantined, disk_free_bytes;
