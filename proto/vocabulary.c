@@ -303,6 +303,7 @@ static const struct reason reasons[] = {
     REASON(BUSY_DRAINING, "the node is stopping and takes nothing new"),
     REASON(BUSY_DISK, "free disk space is below the node's watermark"),
     REASON(BUSY_SHARD_DOWN, "the worker of this shard is not serving at the moment"),
+    REASON(BUSY_MEMORY, "the node's memory for its index is used up"),
     REASON(RETRY_OUTCOME_UNKNOWN, "the worker did not answer in time, so whether the record is stored is not known"),
     /* clang-format on */
 };

@@ -13,20 +13,25 @@
 #include "core/failure.h"
 #include "proto/scan.h"
 
+/* What a shard says of itself, to its writer and to readers. */
 struct store_facts {
   uint8_t node_id[16];
   uint32_t shard, shards;
   uint64_t fingerprint_seed;
-  uint64_t records;             /* last sequence: sequences are 1 to records, without gaps */
-  uint64_t quarantined;         /* entries kept */
-  uint64_t quarantine_overflow; /* counted, not kept, since open */
-  uint64_t index_bytes, index_growths;
+  uint64_t records;                    /* last sequence: sequences are 1 to records, without gaps */
+  uint64_t quarantined;                /* entries kept */
+  uint64_t quarantine_overflow;        /* counted, not kept, since open */
+  uint64_t index_bytes, index_growths; /* these, the next two and index_records_max: the writer's; 0 to readers */
   uint64_t fingerprint_hits, fingerprint_false;
   uint64_t file_bytes; /* in use, pages up to the last one */
   uint64_t map_bytes;
-  uint64_t disk_free_bytes; /* as of this call */
-  bool rebuilt;             /* the index came from the journal, not from the hint */
+  uint64_t index_records_max; /* records that the index has room for within its bound; 0: it has none */
+  bool rebuilt;               /* the index came from the journal, not from the hint */
 };
+
+/* The least store_options.index_bytes with which a shard of so many records opens: 20 to 21 bytes a record, and 4 MiB at least. */
+uint64_t store_index_bytes_needed(uint64_t records);
+
 /* ---- a reader ---- */
 
 struct store_reader;
@@ -77,6 +82,8 @@ int store_reader_quarantine(struct store_reader *r, int (*each)(void *context, c
 
 /* ---- verify ---- */
 
+#define STORE_VERIFY_RECORD_BYTES 24u /* of memory, for each record of the shard in hand */
+
 struct store_verify_result {
   uint64_t blocks, records, bytes; /* read and found right */
   uint64_t tally_cells;            /* that store_reader_tally tells */
@@ -84,7 +91,7 @@ struct store_verify_result {
   uint64_t faults; /* each was told to report */
 };
 /* Reads everything of one shard: block checksums, sequences without gaps, the chain, columns against the records' bytes (id, digest, offset, shard), no id twice, tally against a recount,
- * meta against what is there. report gets one sentence a fault, naming block and sequence. Works beside a running node (one snapshot). Negative where the shard cannot be read at all. */
+ * meta against what is there. report gets one sentence a fault, naming block and sequence. Works beside a running node (one snapshot). Negative where the shard cannot be read at all; MUSTER_ERR_MEMORY, before anything is read, where it would take more memory than there is to be had. */
 int store_verify(const char *path, void (*report)(void *context, const char *sentence), void *context,
                  void (*progress)(void *context, uint64_t records_read, uint64_t records_total), struct store_verify_result *out,
                  struct failure *failure);

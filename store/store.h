@@ -23,8 +23,10 @@
 struct store_options {
   const char *path; /* the shard's directory */
   uint32_t shard, shards;
-  uint8_t node_id[16];         /* used when created; otherwise checked unless all zero */
-  uint64_t map_bytes;          /* address space; the file grows as it is written */
+  uint8_t node_id[16]; /* used when created; otherwise checked unless all zero */
+  uint64_t map_bytes;  /* address space; the file grows as it is written */
+  uint64_t
+      index_bytes; /* memory of this shard's index; 0: no bound. The writer goes on past it: whoever calls it stops at facts.index_records_max */
   uint64_t quarantine_records; /* per submitter */
   uint64_t quarantine_bytes;   /* per submitter */
   uint64_t fingerprint_mask;   /* tests: ANDed to every fingerprint to force collisions; 0 means none */
@@ -39,7 +41,7 @@ struct store;
 void store_process_setup(void);
 
 /* Opens or creates (directory 0700 must exist; it and its parent are synced at creation). Loads the index from the hint where the hint is whole and of this very
- * state, else rebuilds it from the journal's columns. The hint is removed before the first append. Errors: MUSTER_ERR_LOCKED, _VERSION, _CORRUPT, _DENIED, _IO, _CONFIG (other shard count), _NOT_FOUND (no
+ * state, else rebuilds it from the journal's columns. The hint is removed before the first append. Errors: MUSTER_ERR_LOCKED, _VERSION, _CORRUPT, _DENIED, _IO, _CONFIG (other shard count, index larger than its bound), _NOT_FOUND (no
  * such directory), _USAGE (open in this process already). */
 int store_open(struct store **out, const struct store_options *options, struct failure *failure);
 /* Writes the hint (only where nothing failed) and closes. NULL is fine. */
