@@ -68,8 +68,16 @@ void store_tally_cell_of(struct store_tally_cell *cell, const struct encounter_v
 int store_reader_tally(struct store_reader *r, int (*each)(void *context, const struct store_tally_cell *cell), void *context,
                        struct failure *failure);
 
+/* Which entry of the quarantine. A number is given once, so an entry that was dropped and came again is another. As stored in requests. */
+struct store_refused_name {
+  uint8_t key[20];
+  uint8_t zero[4];
+  uint64_t number;
+};
+
 struct store_refused {
   uint32_t shard;
+  struct store_refused_name name;
   uint64_t number; /* of the entry in this shard, for show and replay */
   uint32_t reason, field, submitter;
   int64_t first_us, last_us;
@@ -79,6 +87,18 @@ struct store_refused {
 };
 int store_reader_quarantine(struct store_reader *r, int (*each)(void *context, const struct store_refused *entry), void *context,
                             struct failure *failure);
+
+/* Entries are the writer's to drop; others ask for it. A request is a file in the shard's directory, there whole or not at all, which the
+ * writer carries out in one transaction and then removes: within a second beside a running node, at its start otherwise. Carried out twice,
+ * as after a kill, it changes nothing more. */
+#define STORE_DROP_ENTRIES_MAX 4096u
+enum store_drop {
+  STORE_DROP_ALWAYS = 1,
+  STORE_DROP_STORED = 2 /* only those whose record is in the journal of this shard, same id and same content */
+};
+/* At most STORE_DROP_ENTRIES_MAX names. request: the file's path, LIMIT_PATH_BYTES, gone when it is carried out. */
+int store_reader_drop(const struct store_reader *r, enum store_drop what, const struct store_refused_name *names, uint32_t count,
+                      char *request, struct failure *failure);
 
 /* ---- verify ---- */
 

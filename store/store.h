@@ -71,8 +71,21 @@ uint64_t store_append(struct store *s, const struct encounter_view *record, cons
 void store_quarantine(struct store *s, const uint8_t *bytes, size_t size, uint32_t reason, uint32_t field,
                       const struct store_receipt *receipt);
 
+/* Drops a refused record, in the transaction in hand. false: it stays, because it is not there (any more), is damaged, or was to be dropped
+ * only if stored and is not. */
+bool store_quarantine_drop(struct store *s, const struct store_refused_name *name, enum store_drop what);
+
 /* Writes the block, the tally, the quarantine and meta in one LMDB transaction and syncs. MUSTER_OK: everything since begin is durable. An empty transaction costs nothing.
  * Else: nothing of it is, and the store is stopped. */
 int store_commit(struct store *s, struct failure *failure);
+
+struct store_dropped {
+  uint32_t requests;
+  uint64_t dropped, stayed; /* entries named by them */
+  uint32_t damaged;         /* requests that are none, or cannot be read; removed, nothing was dropped for them */
+};
+/* Carries out what other processes have asked for (store_reader_drop), some requests at a time, each in a transaction of its own. Between
+ * transactions, now and then. Errors are those of store_commit. */
+int store_drop_requested(struct store *s, struct store_dropped *out, struct failure *failure);
 
 #endif

@@ -277,10 +277,26 @@ void worker_settle(struct worker *w)
   group_clear(&w->group);
 }
 
+/* What people have judged of the quarantine. Not while the disk is low: to drop takes room first. */
+static void worker_drop(struct worker *w)
+{
+  struct store_dropped d;
+  if (w->left || w->watermark.reason == MUSTER__V1__REASON__REASON_BUSY_DISK)
+    return;
+  const int status = store_drop_requested(w->store, &d, &w->failure);
+  if (d.requests || d.damaged)
+    log_event(LOG_INFO, "worker.quarantine_dropped",
+              "shard=%" PRIu32 " requests=%" PRIu32 " entries=%" PRIu64 " stayed=%" PRIu64 " requests_damaged=%" PRIu32, w->shard,
+              d.requests, d.dropped, d.stayed, d.damaged);
+  if (status != MUSTER_OK)
+    worker_stop(w, status);
+}
+
 void worker_refresh(struct worker *w)
 {
   struct store_facts facts;
   store_clear_readers(w->store);
+  worker_drop(w);
   store_facts(w->store, &facts);
   watermark_judge(&w->watermark, &facts);
   counts_store(w->counters, &facts, &w->watermark);
