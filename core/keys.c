@@ -59,10 +59,9 @@ int key_hold(struct key_pair **out, struct failure *f)
     struct rlimit limit = {0};
     getrlimit(RLIMIT_MEMLOCK, &limit);
     munmap(page, sizeof **out);
-    return failure_set_errno(
-        f, MUSTER_ERR_CONFIG, error,
-        "the node's secret key needs a page of locked memory (%ld bytes), and the limit is %llu; raise it (ulimit -Hl)",
-        sysconf(_SC_PAGESIZE), (unsigned long long)limit.rlim_cur);
+    return failure_set_errno(f, MUSTER_ERR_CONFIG, error,
+                             "the node's secret key needs a page of locked memory (%ld bytes), and the limit is %llu; raise it (ulimit -l)",
+                             sysconf(_SC_PAGESIZE), (unsigned long long)limit.rlim_cur);
   }
   *out = page;
   return MUSTER_OK;

@@ -105,9 +105,10 @@ int ops_preflight_judge(const struct config *c, rlim_t descriptors, rlim_t addre
   uint64_t space = c->map_bytes + ADDRESS_SPACE_BESIDE_MAP + (c->workers ? c->index_bytes / c->workers : 0);
   if (address_space != RLIM_INFINITY && address_space < space) {
     char have[TABLE_NUMBER], want[TABLE_NUMBER];
-    return failure_set(failure, MUSTER_ERR_CONFIG,
-                       "a shard needs %s of address space, and the limit is %s; raise the limit (ulimit -v) or lower map_bytes in [store]",
-                       ops_table_bytes(want, space), ops_table_bytes(have, address_space));
+    return failure_set(
+        failure, MUSTER_ERR_CONFIG,
+        "a shard needs %s of address space, and the limit is %s; raise the limit (ulimit -v), or lower map_bytes or index_bytes in [store]",
+        ops_table_bytes(want, space), ops_table_bytes(have, address_space));
   }
   return MUSTER_OK;
 }
