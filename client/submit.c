@@ -24,7 +24,7 @@
 #define APPEAR_MS 1000u    /* so long a data directory that is not there is waited for */
 #define LOOK_RECORDS 1024u /* and so many records may go by */
 #define COMPLAINTS 20u     /* bad records told one by one; the others are counted */
-#define REASONS 300u
+#define REASONS LIMIT_REASONS
 #define NAME "submit"
 
 struct submit {

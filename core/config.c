@@ -56,6 +56,8 @@ static const struct config_key config_keys[] = {
     NUMBER("ingest", shard_timeout_ms, 100, 600000, 8000, "ms", "A record whose shard stays silent for so long is handed back as RETRY"),
     NUMBER("ingest", answer_timeout_ms, 100, 3600000, 15000, "ms", "A submitter without an answer sends again after so long"),
     SIZE("store", map_bytes, 16 * LIMIT_MIB, 16 * LIMIT_TIB, LIMIT_TIB, "Largest size of one shard's data file; address space, not disk"),
+    SIZE("store", index_bytes, 0, 16 * LIMIT_TIB, 0,
+         "Memory of the index, all shards together; close to it a shard says BUSY; 0: half of the machine's memory"),
     SIZE("store", disk_reserve_bytes, 0, 16 * LIMIT_TIB, 256 * LIMIT_MIB, "With less disk free than this a shard says BUSY"),
     NUMBER("store", quarantine_records, 0, 100000000, 10000, "records", "Refused records kept, per submitter and shard"),
     SIZE("store", quarantine_bytes, 0, LIMIT_TIB, 16 * LIMIT_MIB, "Bytes of refused records kept, per submitter and shard"),

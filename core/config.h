@@ -28,6 +28,7 @@ struct config {
   uint32_t answer_timeout_ms; /* told to clients in the welcome: resend after */
   /* [store] */
   uint64_t map_bytes;          /* per shard, fixed, sparse */
+  uint64_t index_bytes;        /* memory of the index, all shards together, each has an equal part; 0: half of the machine's */
   uint64_t disk_reserve_bytes; /* watermark of free disk below which a shard says BUSY */
   uint64_t quarantine_records; /* per submitter and shard */
   uint64_t quarantine_bytes;   /* per submitter and shard */

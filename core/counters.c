@@ -178,7 +178,7 @@ static struct counters_page *counters_take_over(const char *path, const char *ro
     atomic_thread_fence(memory_order_release); /* as in counters_begin */
     for (int i = 0; i < COUNTER_COUNT; i++)
       atomic_store_explicit(&page->value[i], 0, memory_order_relaxed);
-    for (int i = 0; i < COUNTER_REASONS; i++)
+    for (uint32_t i = 0; i < COUNTER_REASONS; i++)
       atomic_store_explicit(&page->reason[i], 0, memory_order_relaxed);
     counters_fill(page);
     atomic_store_explicit(&page->sequence, sequence + 1, memory_order_release);
@@ -337,7 +337,7 @@ static bool counters_copy(const struct counters_page *page, struct counters_snap
   out->beat_us = atomic_load_explicit(&page->beat_us, memory_order_relaxed);
   for (int i = 0; i < COUNTER_COUNT; i++)
     out->value[i] = atomic_load_explicit(&page->value[i], memory_order_relaxed);
-  for (int i = 0; i < COUNTER_REASONS; i++)
+  for (uint32_t i = 0; i < COUNTER_REASONS; i++)
     out->reason[i] = atomic_load_explicit(&page->reason[i], memory_order_relaxed);
   atomic_thread_fence(memory_order_acquire); /* no load above is done after the look below */
   return atomic_load_explicit(&page->sequence, memory_order_relaxed) == before;

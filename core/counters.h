@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "core/failure.h"
+#include "core/limits.h"
 
 enum counter_id {
 #define COUNTER(name, type, unit, sentence) COUNTER_##name,
@@ -30,7 +31,7 @@ struct counter_info {
 };
 extern const struct counter_info counter_list[COUNTER_COUNT];
 
-#define COUNTER_REASONS 300 /* invalid and handed-back records by wire Reason */
+#define COUNTER_REASONS LIMIT_REASONS /* invalid and handed-back records by wire Reason */
 
 enum process_state { PROCESS_STARTING = 1, PROCESS_SERVING = 2, PROCESS_DRAINING = 3, PROCESS_STOPPED = 4 };
 

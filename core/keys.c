@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,6 +47,33 @@ bool key_text_valid(const char *public_text)
 }
 
 /* ---- key pairs ---- */
+
+int key_hold(struct key_pair **out, struct failure *f)
+{
+  *out = NULL;
+  void *page = mmap(NULL, sizeof **out, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED)
+    return failure_set(f, MUSTER_ERR_MEMORY, "no memory for a key");
+  if (mlock(page, sizeof **out) != 0 || madvise(page, sizeof **out, MADV_DONTDUMP) != 0) {
+    const int error = errno;
+    struct rlimit limit = {0};
+    getrlimit(RLIMIT_MEMLOCK, &limit);
+    munmap(page, sizeof **out);
+    return failure_set_errno(f, MUSTER_ERR_CONFIG, error,
+                             "the node's secret key needs a page of locked memory (%ld bytes), and the limit is %llu; raise it (ulimit -l)",
+                             sysconf(_SC_PAGESIZE), (unsigned long long)limit.rlim_cur);
+  }
+  *out = page;
+  return MUSTER_OK;
+}
+
+void key_let_go(struct key_pair *held)
+{
+  if (!held)
+    return;
+  explicit_bzero(held, sizeof *held);
+  munmap(held, sizeof *held);
+}
 
 int key_generate(struct key_pair *out, const char *name, struct failure *f)
 {

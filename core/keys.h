@@ -39,6 +39,11 @@ int key_read(struct key_pair *out, const char *path, struct failure *f); /* refu
 int key_public_read(char out[KEY_TEXT], const char *key_or_path, struct failure *f);
 int key_write(const struct key_pair *pair, const char *path, struct failure *f); /* 0600; MUSTER_ERR_CREATE where it exists */
 
+/* A place for a pair whose secret half is used: a page of its own that is locked in memory (never written to swap) and left out of core
+ * dumps. MUSTER_ERR_CONFIG where the limit of locked memory does not allow a page. */
+int key_hold(struct key_pair **out, struct failure *f);
+void key_let_go(struct key_pair *held); /* wipes it; NULL is fine */
+
 struct key_list; /* the allow-list as last read */
 /* path need not exist yet: an empty list, which allows nobody. A damaged one is refused, naming its line; *out is NULL then. */
 int key_list_open(struct key_list **out, const char *path, struct failure *f);

@@ -126,7 +126,7 @@ static int front_open_tcp(struct ingest_front *f, uv_loop_t *loop, const struct 
 {
   struct link_options options = front_options(f, config);
   char path[LIMIT_PATH_BYTES], endpoint[INGEST_ENDPOINT_BYTES];
-  struct key_pair pair;
+  struct key_pair *pair = NULL;
   int status = ingest_front_listen(endpoint, config->listen, index, failure);
   datadir_path(data, path, "keys/allow");
   if (status == MUSTER_OK)
@@ -134,14 +134,16 @@ static int front_open_tcp(struct ingest_front *f, uv_loop_t *loop, const struct 
   if (status != MUSTER_OK)
     return status;
   datadir_path(data, path, "keys/node.key");
-  status = key_read(&pair, path, failure);
+  status = key_hold(&pair, failure);
+  if (status == MUSTER_OK)
+    status = key_read(pair, path, failure);
   if (status == MUSTER_OK) {
     options.on_message = front_on_tcp;
-    options.curve_secret = pair.secret_text;
+    options.curve_secret = pair->secret_text;
     options.zap_domain = INGEST_ZAP_DOMAIN;
     status = front_bind(f, loop, INGEST_TCP, &options, endpoint, failure);
   }
-  explicit_bzero(&pair, sizeof pair);
+  key_let_go(pair);
   return status;
 }
 

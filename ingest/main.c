@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -276,6 +277,7 @@ int ingest_main(int argc, char **argv)
   struct failure failure = FAILURE_NONE;
   const struct child_place place = child_options(argc, argv, doc, "an ingest", LIMIT_INGESTS);
   keep_memory();
+  prctl(PR_SET_DUMPABLE, 0); /* ZeroMQ keeps the node's secret key as long as it serves: no core dump, and no debugger of the same user */
   if (uv_loop_init(&p->loop) != 0)
     return EX_OSERR;
   if (start(p, &place, &failure) == MUSTER_OK) {

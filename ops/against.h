@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "bench/profile.h"
-#include "store/store.h"
+#include "store/read.h"
 
 struct ops_against {
   const struct profile *profile;

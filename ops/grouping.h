@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "core/failure.h"
-#include "store/store.h"
+#include "store/read.h"
 
 enum ops_column {
   COLUMN_FISCAL_YEAR,

@@ -12,7 +12,7 @@ static const struct ops_menu_command commands[] = {
     {"submit", client_submit_main, "send records to a node and tell the verdict on each", MENU_RECORDS},
     {"get", ops_get_main, "show one record with its receipt", MENU_RECORDS},
     {"export", ops_export_main, "write all records in order, from a cursor on", MENU_RECORDS},
-    {"quarantine", ops_quarantine_main, "list, show and replay refused records", MENU_RECORDS},
+    {"quarantine", ops_quarantine_main, "list, show, replay and drop refused records", MENU_RECORDS},
     {"tally", ops_tally_main, "count encounters by the columns of the public data set", MENU_STORE},
     {"verify", ops_verify_main, "read the whole store and say whether each block, sequence and count is right", MENU_STORE},
     {"key", ops_key_main, "make, show, allow, revoke and list the keys of submitters", MENU_KEYS},

@@ -2,20 +2,22 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "core/keys.h"
 #include "core/log.h"
+#include "core/machine.h"
 #include "ops/table.h"
 #include "proto/node_id.h"
+#include "store/read.h"
 
 #define DESCRIPTORS_BESIDE_PEERS 192u            /* shards, libuv, ZeroMQ's own, logs, and connections that wait for their handshake */
-#define ADDRESS_SPACE_BESIDE_MAP (2 * LIMIT_GIB) /* code, stacks, index and batches of a worker */
+#define ADDRESS_SPACE_BESIDE_MAP (2 * LIMIT_GIB) /* code, stacks and batches of a worker */
 
 int ops_preflight_workers(uint32_t asked, const struct ops_shards_survey *survey, uint32_t *workers, struct failure *failure)
 {
@@ -70,17 +72,17 @@ static int settle_id(const struct datadir *d, const struct ops_shards_survey *su
 static int settle_key(const struct datadir *d, struct failure *failure)
 {
   char path[LIMIT_PATH_BYTES];
-  struct key_pair pair;
+  struct key_pair *pair;
+  int status = key_hold(&pair, failure); /* what an ingest will do: where memory cannot be locked, it is told now */
   datadir_path(d, path, "keys/node.key");
-  int status;
-  if (access(path, F_OK) == 0) {
-    status = key_read(&pair, path, failure);
-  } else {
-    status = key_generate(&pair, "node", failure);
+  if (status == MUSTER_OK && access(path, F_OK) == 0) {
+    status = key_read(pair, path, failure);
+  } else if (status == MUSTER_OK) {
+    status = key_generate(pair, "node", failure);
     if (status == MUSTER_OK)
-      status = key_write(&pair, path, failure);
+      status = key_write(pair, path, failure);
   }
-  explicit_bzero(&pair, sizeof pair);
+  key_let_go(pair);
   return status;
 }
 
@@ -100,12 +102,13 @@ int ops_preflight_judge(const struct config *c, rlim_t descriptors, rlim_t addre
                        "%u peers need %" PRIu64 " open files a process, and the limit is %" PRIu64
                        "; raise the limit (ulimit -Hn) or lower peers in [ingest]",
                        c->peers, needed, (uint64_t)descriptors);
-  uint64_t space = c->map_bytes + ADDRESS_SPACE_BESIDE_MAP;
+  uint64_t space = c->map_bytes + ADDRESS_SPACE_BESIDE_MAP + (c->workers ? c->index_bytes / c->workers : 0);
   if (address_space != RLIM_INFINITY && address_space < space) {
     char have[TABLE_NUMBER], want[TABLE_NUMBER];
-    return failure_set(failure, MUSTER_ERR_CONFIG,
-                       "a shard needs %s of address space, and the limit is %s; raise the limit (ulimit -v) or lower map_bytes in [store]",
-                       ops_table_bytes(want, space), ops_table_bytes(have, address_space));
+    return failure_set(
+        failure, MUSTER_ERR_CONFIG,
+        "a shard needs %s of address space, and the limit is %s; raise the limit (ulimit -v), or lower map_bytes or index_bytes in [store]",
+        ops_table_bytes(want, space), ops_table_bytes(have, address_space));
   }
   return MUSTER_OK;
 }
@@ -121,15 +124,42 @@ int ops_preflight_limits(const struct config *c, struct failure *failure)
   return ops_preflight_judge(c, files.rlim_cur, space.rlim_cur, failure);
 }
 
-void ops_preflight_disk(const struct datadir *d, const struct config *c)
+int ops_preflight_index(struct config *c, const struct ops_shards_survey *survey, uint64_t memory_bytes, struct failure *failure)
 {
-  struct statvfs disk;
+  const uint64_t needed = store_index_bytes_needed(survey->records_most) * c->workers;
+  char has[TABLE_NUMBER], records[TABLE_NUMBER], machine[TABLE_NUMBER];
+  const bool chosen = c->index_bytes != 0;
+  if (!chosen)
+    c->index_bytes = memory_bytes / 2 > needed || !memory_bytes ? memory_bytes / 2 : needed;
+  if (!c->index_bytes)
+    return failure_set(failure, MUSTER_ERR_CONFIG, "how much memory this machine has cannot be told; set index_bytes in [store]");
+  ops_table_bytes(machine, memory_bytes);
+  if (memory_bytes && needed > memory_bytes)
+    return failure_set(failure, MUSTER_ERR_CONFIG,
+                       "the index of %s records needs %" PRIu64 " bytes of memory, and this machine has %" PRIu64
+                       "; nothing was changed; run the node on a larger machine",
+                       ops_table_number(records, survey->records), needed, memory_bytes);
+  if (memory_bytes && c->index_bytes > memory_bytes)
+    return failure_set(failure, MUSTER_ERR_CONFIG, "index_bytes in [store] is %s, and this machine has %s of memory",
+                       ops_table_bytes(has, c->index_bytes), machine);
+  if (c->index_bytes < needed)
+    return failure_set(failure, MUSTER_ERR_CONFIG,
+                       "the index of %s records needs %" PRIu64 " bytes of memory, and index_bytes in [store] is %" PRIu64
+                       "; nothing was changed; raise it to that at least, and to more for records to come",
+                       ops_table_number(records, survey->records), needed, c->index_bytes);
+  return MUSTER_OK;
+}
+
+int ops_preflight_disk(const struct datadir *d, const struct config *c, struct failure *failure)
+{
   char path[LIMIT_PATH_BYTES];
+  uint64_t free_bytes = 0;
   datadir_path(d, path, "store");
-  if (statvfs(path, &disk) != 0)
-    return;
-  uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+  const int error = machine_disk_free(path, &free_bytes);
+  if (error)
+    return failure_set_errno(failure, MUSTER_ERR_IO, error, "how much disk is free below %s cannot be told", path);
   if (free_bytes < c->disk_reserve_bytes)
     log_event(LOG_WARN, "disk.low", "free_bytes=%" PRIu64 " reserve_bytes=%" PRIu64 " answer=BUSY until=\"space is back\"", free_bytes,
               c->disk_reserve_bytes);
+  return MUSTER_OK;
 }

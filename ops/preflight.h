@@ -1,6 +1,6 @@
 /*
  * What must be true before a node starts: who it is (node id and CURVE key, made at the first start), that its shards
- * are all there and as many as asked for, and that the system gives enough descriptors, address space and disk. Run by
+ * are all there and as many as asked for, and that the system gives enough descriptors, address space, memory, locked memory and disk. Run by
  * the supervisor, after it holds the lock and before it starts anyone.
  */
 #ifndef MUSTER_OPS_PREFLIGHT_H
@@ -32,7 +32,12 @@ int ops_preflight_limits(const struct config *c, struct failure *failure);
 /* The judgement alone. */
 int ops_preflight_judge(const struct config *c, rlim_t descriptors, rlim_t address_space, struct failure *failure);
 
-/* Logs a warning where the disk has less free than the watermark: the node starts and answers BUSY. */
-void ops_preflight_disk(const struct datadir *d, const struct config *c);
+/* Settles how much memory the index may have: what the settings say, or half of the machine's (memory_bytes; 0: not known), and judges it
+ * against the machine and against what the fullest shard needs, which is a shard's part. MUSTER_ERR_CONFIG with the number needed. */
+int ops_preflight_index(struct config *c, const struct ops_shards_survey *survey, uint64_t memory_bytes, struct failure *failure);
+
+/* Logs a warning where the disk has less free than the watermark: the node starts, can be read, answers BUSY, and says so when it is ready.
+ * MUSTER_ERR_IO where it cannot be told. */
+int ops_preflight_disk(const struct datadir *d, const struct config *c, struct failure *failure);
 
 #endif

@@ -1,10 +1,11 @@
-/* `muster quarantine`: the options of its three verbs. */
+/* `muster quarantine`: the options of its four verbs. */
 #include "ops/quarantine.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
 
+#include "core/limits.h"
 #include "ops/commands.h"
 #include "ops/options.h"
 #include "proto/text.h"
@@ -12,9 +13,17 @@
 
 #define ROWS_DEFAULT 50
 #define TIMEOUT_DEFAULT_MS 60000
-#define REASONS_OF_RECORDS 100 /* 1 to 99 are of a record */
 
-enum { KEY_BY = 'b', KEY_ROWS = 'n', KEY_PAYLOAD = 'p', KEY_REASON = 'r', KEY_ENDPOINT = 'e', KEY_TIMEOUT = 't' };
+enum {
+  KEY_SUBMITTER = 's',
+  KEY_STORED = 256,
+  KEY_BY = 'b',
+  KEY_ROWS = 'n',
+  KEY_PAYLOAD = 'p',
+  KEY_REASON = 'r',
+  KEY_ENDPOINT = 'e',
+  KEY_TIMEOUT = 't'
+};
 
 struct words {
   struct ops_quarantine_options o;
@@ -25,31 +34,42 @@ static const struct argp_option options[] = {
     {"by", KEY_BY, "WHAT", 0, "list: counts by reason (default) or by submitter", 0},
     {"rows", KEY_ROWS, "N", 0, "list: entries shown after the counts (default: 50; 0: all)", 0},
     {"payload", KEY_PAYLOAD, NULL, 0, "show: the record itself, too", 0},
-    {"reason", KEY_REASON, "REASON", 0, "replay: only entries refused for this reason, as TIME_IN_FUTURE", 0},
+    {"reason", KEY_REASON, "REASON", 0, "replay, drop: only entries refused for this reason, as TIME_IN_FUTURE", 0},
+    {"submitter", KEY_SUBMITTER, "NAME", 0, "drop: only entries of this submitter, by name or number", 0},
+    {"stored", KEY_STORED, NULL, 0, "drop: only entries whose record was accepted since, from whomever", 0},
     {"endpoint", KEY_ENDPOINT, "ENDPOINT", 0, "replay: to this node (default: the one of the data directory)", 0},
-    {"timeout", KEY_TIMEOUT, "SECONDS", 0, "replay: wait so long for the verdicts (default: 60)", 0},
+    {"timeout", KEY_TIMEOUT, "SECONDS", 0, "replay, drop: wait so long for verdicts and workers (default: 60)", 0},
     {0}};
 
-static const char doc[] = "Refused records: lists and shows them, and submits them again once the cause is mended."
-                          "\v"
-                          "  list                 counts and sentences by reason, then the entries; never\n"
-                          "                       their content\n"
-                          "  show SHARD:NUMBER    one entry; its content only with --payload\n"
-                          "  replay               submits entries again, as \"local\"; tells the verdicts\n"
-                          "\n"
-                          "Entries stay in quarantine after a replay, because verdicts say what happened, and replaying twice is harmless. "
-                          "Records that killed a worker are left out unless asked for by --reason KILLED_WORKER.\n"
-                          "\n"
-                          "Exit code: 65 where some were refused again.\n"
-                          "\n"
-                          "Example: muster quarantine replay --reason TIME_IN_FUTURE";
+static const char doc[] =
+    "Refused records: lists and shows them, submits them again once the cause is mended, and drops what has been judged."
+    "\v"
+    "  list                 counts and sentences by reason, then the entries by\n"
+    "                       shard and number, the oldest first; never their\n"
+    "                       content\n"
+    "  show SHARD:NUMBER    one entry; its content only with --payload\n"
+    "  replay               submits entries again, as \"local\"; tells the\n"
+    "                       verdicts, and drops the entries whose record is in\n"
+    "                       the store now\n"
+    "  drop SHARD:NUMBER    drops one entry\n"
+    "  drop                 drops all entries that fit --reason, --submitter and\n"
+    "                       --stored, at least one of which is given\n"
+    "\n"
+    "What is kept counts against its submitter's quota (quarantine_records and quarantine_bytes in [store], for each shard); past it a "
+    "refused record is counted and answered, and its bytes are not kept. Replay and drop give room again. Entries are dropped by the "
+    "running node within a second; without a node it is done when one starts. Replaying and dropping twice is harmless. "
+    "Records that killed a worker are not replayed unless asked for by --reason KILLED_WORKER.\n"
+    "\n"
+    "Exit code: 65 where some were refused again.\n"
+    "\n"
+    "Example: muster quarantine replay --reason TIME_IN_FUTURE";
 
 uint32_t ops_quarantine_reason(const char *word)
 {
   uint64_t number;
-  if (ops_options_number(word, 1, REASONS_OF_RECORDS - 1, &number))
+  if (ops_options_number(word, 1, LIMIT_RECORD_REASONS - 1, &number))
     return strcmp(vocabulary_reason((uint32_t)number), "unknown") == 0 ? 0 : (uint32_t)number;
-  for (uint32_t reason = 1; reason < REASONS_OF_RECORDS; reason++)
+  for (uint32_t reason = 1; reason < LIMIT_RECORD_REASONS; reason++)
     if (strcmp(word, vocabulary_reason(reason)) == 0 && strcmp(word, "unknown") != 0)
       return reason;
   return 0;
@@ -59,7 +79,7 @@ static void take_word(struct words *w, const char *argument, struct argp_state *
 {
   if (!w->verb)
     w->verb = argument;
-  else if (!w->address && strcmp(w->verb, "show") == 0)
+  else if (!w->address && (strcmp(w->verb, "show") == 0 || strcmp(w->verb, "drop") == 0))
     w->address = argument;
   else
     argp_error(state, "\"%s\" is one word too many", argument);
@@ -67,10 +87,17 @@ static void take_word(struct words *w, const char *argument, struct argp_state *
 
 static void check(struct words *w, struct argp_state *state)
 {
-  if (!w->verb || (strcmp(w->verb, "list") != 0 && strcmp(w->verb, "show") != 0 && strcmp(w->verb, "replay") != 0))
-    argp_error(state, "list, show or replay?");
-  if (strcmp(w->verb, "show") == 0 && (!w->address || !text_address_parse(&w->o.shard, &w->o.number, w->address)))
-    argp_error(state, "show wants SHARD:NUMBER, as list prints it");
+  static const char *const verbs[] = {"list", "show", "replay", "drop"};
+  size_t i = 0;
+  while (i < 4 && w->verb && strcmp(w->verb, verbs[i]) != 0)
+    i++;
+  if (!w->verb || i == 4)
+    argp_error(state, "list, show, replay or drop?");
+  w->o.addressed = w->address != NULL;
+  if (w->address ? !text_address_parse(&w->o.shard, &w->o.number, w->address) : strcmp(w->verb, "show") == 0)
+    argp_error(state, "%s wants SHARD:NUMBER, as list prints it", w->verb);
+  if (strcmp(w->verb, "drop") == 0 && !w->address && !w->o.reason && !w->o.submitter && !w->o.stored)
+    argp_error(state, "drop what? SHARD:NUMBER, or one or more of --reason, --submitter, --stored");
 }
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -94,6 +121,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     if (!w->o.reason)
       argp_error(state, "there is no reason \"%.40s\"; `muster quarantine list' names those that occur", argument);
     return 0;
+  case KEY_SUBMITTER: w->o.submitter = argument; return 0;
+  case KEY_STORED: w->o.stored = true; return 0;
   case KEY_ENDPOINT: w->o.endpoint = argument; return 0;
   case KEY_TIMEOUT:
     if (!ops_options_number(argument, 1, 86400, &number))
@@ -107,8 +136,11 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 }
 
 static const struct argp_child children[] = {{.argp = &ops_options_data}, {0}};
-static const struct argp argp = {
-    .options = options, .parser = parse, .args_doc = "list\nshow SHARD:NUMBER\nreplay", .doc = doc, .children = children};
+static const struct argp argp = {.options = options,
+                                 .parser = parse,
+                                 .args_doc = "list\nshow SHARD:NUMBER\nreplay\ndrop [SHARD:NUMBER]",
+                                 .doc = doc,
+                                 .children = children};
 
 int ops_quarantine_main(int argc, char **argv)
 {
@@ -123,8 +155,10 @@ int ops_quarantine_main(int argc, char **argv)
     code = ops_quarantine_list(&w.o, &shards);
   else if (strcmp(w.verb, "show") == 0)
     code = ops_quarantine_show(&w.o, &shards);
-  else
+  else if (strcmp(w.verb, "replay") == 0)
     code = ops_quarantine_replay(&w.o, &shards);
+  else
+    code = ops_quarantine_drop(&w.o, &shards);
   ops_shards_close(&shards);
   return code;
 }

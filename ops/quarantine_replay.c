@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "core/limits.h"
 #include "muster/client.h"
 #include "ops/options.h"
 #include "ops/quarantine.h"
@@ -12,40 +13,42 @@
 #include "proto/vocabulary.h"
 #include "proto/wire.pb-c.h"
 
-#define REASONS 100 /* 1 to 99 are of a record */
-
 /* The entries, copied out before anything is sent: a reader must be short, and a submit may wait. Their quotas bound them. */
 struct replay {
   const struct ops_quarantine_options *o;
   uint8_t *bytes;
   size_t size, capacity;
-  uint32_t *sizes; /* of the records, in order */
-  size_t count, sizes_capacity;
+  struct replayed {
+    uint32_t size, shard;
+    struct store_refused_name name;
+    bool stored; /* the verdict says so */
+  } * records;   /* in order; the tag is the place */
+  size_t count, records_capacity;
   uint64_t too_large; /* refused for their size: they cannot travel */
-  uint64_t refused_again[REASONS];
+  uint64_t refused_again[LIMIT_RECORD_REASONS];
 };
 
-static int keep(struct replay *r, const uint8_t *bytes, uint32_t size)
+static int keep(struct replay *r, const struct store_refused *entry)
 {
-  if (r->size + size > r->capacity) {
-    size_t capacity = (r->size + size) * 2;
+  if (r->size + entry->size > r->capacity) {
+    size_t capacity = (r->size + entry->size) * 2;
     uint8_t *larger = realloc(r->bytes, capacity);
     if (!larger)
       return MUSTER_ERR_MEMORY;
     r->bytes = larger;
     r->capacity = capacity;
   }
-  if (r->count == r->sizes_capacity) {
-    size_t capacity = r->sizes_capacity ? r->sizes_capacity * 2 : 256;
-    uint32_t *larger = reallocarray(r->sizes, capacity, sizeof *larger);
+  if (r->count == r->records_capacity) {
+    size_t capacity = r->records_capacity ? r->records_capacity * 2 : 256;
+    struct replayed *larger = reallocarray(r->records, capacity, sizeof *larger);
     if (!larger)
       return MUSTER_ERR_MEMORY;
-    r->sizes = larger;
-    r->sizes_capacity = capacity;
+    r->records = larger;
+    r->records_capacity = capacity;
   }
-  memcpy(r->bytes + r->size, bytes, size);
-  r->size += size;
-  r->sizes[r->count++] = size;
+  memcpy(r->bytes + r->size, entry->bytes, entry->size);
+  r->size += entry->size;
+  r->records[r->count++] = (struct replayed){.size = entry->size, .shard = entry->shard, .name = entry->name};
   return MUSTER_OK;
 }
 
@@ -59,14 +62,16 @@ static int gather(void *context, const struct store_refused *entry)
     r->too_large++;
     return 0;
   }
-  return keep(r, entry->bytes, entry->size);
+  return keep(r, entry);
 }
 
 static void on_verdict(void *context, const struct muster_verdict *verdict)
 {
   struct replay *r = context;
   if (verdict->verdict == MUSTER_INVALID)
-    r->refused_again[verdict->reason < REASONS ? verdict->reason : 0]++;
+    r->refused_again[verdict->reason < LIMIT_RECORD_REASONS ? verdict->reason : 0]++;
+  if ((verdict->verdict == MUSTER_ACCEPTED || verdict->verdict == MUSTER_DUPLICATE) && verdict->tag < r->count)
+    r->records[verdict->tag].stored = true;
 }
 
 static void on_notice(void *context, const char *sentence)
@@ -80,10 +85,10 @@ static int submit_all(struct replay *r, struct muster_client *client)
   size_t at = 0;
   muster_client_set_timeout(client, r->o->timeout_ms);
   for (size_t i = 0; i < r->count; i++) {
-    int status = muster_client_submit(client, r->bytes + at, r->sizes[i], i);
+    int status = muster_client_submit(client, r->bytes + at, r->records[i].size, i);
     if (status != MUSTER_OK)
       return status;
-    at += r->sizes[i];
+    at += r->records[i].size;
   }
   return muster_client_flush(client, r->o->timeout_ms);
 }
@@ -94,7 +99,7 @@ static void print_counts(const struct replay *r, const struct muster_counts *cou
   printf("replayed %s: %s accepted, %s duplicate, %s conflict, %s invalid\n", ops_table_number(text[0], r->count),
          ops_table_number(text[1], counts->accepted), ops_table_number(text[2], counts->duplicate),
          ops_table_number(text[3], counts->conflict), ops_table_number(text[4], counts->invalid));
-  for (uint32_t reason = 0; reason < REASONS; reason++)
+  for (uint32_t reason = 0; reason < LIMIT_RECORD_REASONS; reason++)
     if (r->refused_again[reason])
       printf("  %s still %s: %s\n", ops_table_number(text[0], r->refused_again[reason]), vocabulary_reason(reason),
              vocabulary_reason_sentence(reason));
@@ -102,7 +107,24 @@ static void print_counts(const struct replay *r, const struct muster_counts *cou
     printf("%s left out: larger than a record may be\n", ops_table_number(text[0], r->too_large));
 }
 
-static int submit_and_tell(struct replay *r, const struct ops_shards *s)
+/* The worker looks for itself whether the record is in its store, so what another node has said drops nothing here. */
+static int release(const struct replay *r, struct ops_shards *s)
+{
+  struct ops_quarantine_names names = {0};
+  int status = MUSTER_OK, code = EX_OK;
+  for (size_t i = 0; i < r->count && status == MUSTER_OK; i++)
+    if (r->records[i].stored)
+      status = ops_quarantine_names_add(&names, &(struct store_refused){.shard = r->records[i].shard, .name = r->records[i].name});
+  if (status != MUSTER_OK) {
+    ops_complain("quarantine", "not enough memory; nothing was dropped; replay again");
+    code = EX_OSERR;
+  } else if (names.total > 0)
+    code = ops_quarantine_ask(s, &names, STORE_DROP_STORED, r->o->timeout_ms);
+  ops_quarantine_names_finish(&names);
+  return code;
+}
+
+static int submit_and_tell(struct replay *r, struct ops_shards *s)
 {
   char error[MUSTER_ERROR_BYTES];
   struct muster_client *client;
@@ -125,18 +147,17 @@ static int submit_and_tell(struct replay *r, const struct ops_shards *s)
   if (status != MUSTER_OK)
     ops_complain("quarantine", "%s; what has no verdict may be replayed again", muster_client_error(client));
   muster_client_destroy(client);
+  const int released = release(r, s);
   if (status != MUSTER_OK)
     return muster_status_exit_code(status);
-  return counts.conflict + counts.invalid + r->too_large ? EX_DATAERR : EX_OK;
+  return counts.conflict + counts.invalid + r->too_large ? EX_DATAERR : released;
 }
 
 int ops_quarantine_replay(const struct ops_quarantine_options *o, struct ops_shards *s)
 {
   struct failure failure = FAILURE_NONE;
   struct replay r = {.o = o};
-  int status = MUSTER_OK, code;
-  for (uint32_t shard = 0; shard < s->count && status == MUSTER_OK; shard++)
-    status = store_reader_quarantine(s->reader[shard], gather, &r, &failure);
+  int code, status = ops_quarantine_each(s, gather, &r, &failure);
   if (status != MUSTER_OK) {
     failure_set(&failure, status, "the quarantine cannot be read: %s", muster_status_text(status));
     code = ops_fail("quarantine", &failure);
@@ -147,6 +168,6 @@ int ops_quarantine_replay(const struct ops_quarantine_options *o, struct ops_sha
     code = submit_and_tell(&r, s);
   }
   free(r.bytes);
-  free(r.sizes);
+  free(r.records);
   return ops_output_finish("quarantine", code);
 }

@@ -33,7 +33,8 @@ struct listing {
   struct group *groups;
   size_t count, capacity;
   struct ops_table rows;
-  uint64_t entries, shown;
+  struct store_refused *entry; /* without their bytes */
+  uint64_t entries, shown, room;
 };
 
 static int add_to_group(struct listing *l, uint32_t key, uint64_t times)
@@ -74,10 +75,31 @@ static void add_row(struct listing *l, const struct store_refused *entry)
 static int list_entry(void *context, const struct store_refused *entry)
 {
   struct listing *l = context;
-  l->entries++;
-  if (l->o->rows == 0 || l->shown < l->o->rows)
-    add_row(l, entry);
+  if (l->entries == l->room) {
+    uint64_t room = l->room ? l->room * 2 : 256;
+    struct store_refused *larger = reallocarray(l->entry, room, sizeof *larger);
+    if (!larger)
+      return MUSTER_ERR_MEMORY;
+    l->entry = larger;
+    l->room = room;
+  }
+  l->entry[l->entries] = *entry;
+  l->entry[l->entries++].bytes = NULL;
   return add_to_group(l, l->o->by_submitter ? entry->submitter : entry->reason, entry->times);
+}
+
+/* The store keeps them by submitter and content; people read them in the order in which they were first refused. */
+static int by_address(const void *left, const void *right)
+{
+  const struct store_refused *a = left, *b = right;
+  return a->shard != b->shard ? (a->shard > b->shard) - (a->shard < b->shard) : (a->number > b->number) - (a->number < b->number);
+}
+
+static void add_rows(struct listing *l)
+{
+  qsort(l->entry, l->entries, sizeof *l->entry, by_address);
+  for (uint64_t i = 0; i < l->entries && (l->o->rows == 0 || i < l->o->rows); i++)
+    add_row(l, &l->entry[i]);
 }
 
 static int most_first(const void *left, const void *right)
@@ -109,7 +131,8 @@ static void print_groups(struct listing *l)
   ops_table_finish(&t);
 }
 
-static int read_all(struct ops_shards *s, int (*each)(void *, const struct store_refused *), void *context, struct failure *failure)
+int ops_quarantine_each(struct ops_shards *s, int (*each)(void *context, const struct store_refused *entry), void *context,
+                        struct failure *failure)
 {
   for (uint32_t shard = 0; shard < s->count; shard++) {
     int status = store_reader_quarantine(s->reader[shard], each, context, failure);
@@ -132,18 +155,20 @@ int ops_quarantine_list(const struct ops_quarantine_options *o, struct ops_shard
   for (size_t c = 0; c < 8; c++)
     ops_table_cell(&l.rows, c, headings[c]);
   int code = EX_OK;
-  if (read_all(s, list_entry, &l, &failure) != MUSTER_OK) {
+  if (ops_quarantine_each(s, list_entry, &l, &failure) != MUSTER_OK) {
     code = ops_fail("quarantine", &failure);
   } else if (l.entries == 0) {
     puts("the quarantine is empty");
   } else {
     print_groups(&l);
+    add_rows(&l);
     putchar('\n');
     ops_table_print(&l.rows, 0, stdout);
     if (l.shown < l.entries)
-      printf("and %s more; --rows 0 shows all\n", ops_table_number(number, l.entries - l.shown));
+      printf("and %s more, by shard and number; --rows 0 shows all\n", ops_table_number(number, l.entries - l.shown));
   }
   free(l.groups);
+  free(l.entry);
   ops_table_finish(&l.rows);
   key_list_close(names);
   return ops_output_finish("quarantine", code);
@@ -208,7 +233,7 @@ int ops_quarantine_show(const struct ops_quarantine_options *o, struct ops_shard
   struct failure failure = FAILURE_NONE;
   struct key_list *names = ops_receipt_names(&s->data);
   struct showing showing = {.o = o, .names = names};
-  int status = read_all(s, show_entry, &showing, &failure);
+  int status = ops_quarantine_each(s, show_entry, &showing, &failure);
   key_list_close(names);
   if (status == 0) {
     ops_complain("quarantine", "there is no entry %u:%" PRIu64 "; `muster quarantine list' names those there are", o->shard, o->number);

@@ -11,7 +11,7 @@
 
 #include "core/datadir.h"
 #include "core/keys.h"
-#include "store/store.h"
+#include "store/read.h"
 
 #define RECEIPT_NAME 64
 

@@ -8,6 +8,7 @@
 
 #include "core/log.h"
 #include "core/durable.h"
+#include "core/machine.h"
 #include "ops/commands.h"
 #include "ops/options.h"
 #include "ops/preflight.h"
@@ -143,6 +144,8 @@ static int prepare(const struct run_options *o, struct datadir *data, struct con
   if (status == MUSTER_OK)
     status = ops_preflight_workers(config->workers, &survey, &config->workers, failure);
   if (status == MUSTER_OK)
+    status = ops_preflight_index(config, &survey, machine_memory_bytes(), failure);
+  if (status == MUSTER_OK)
     status = ops_preflight_limits(config, failure);
   if (status == MUSTER_OK)
     status = ops_preflight_identity(data, &survey, failure);
@@ -166,7 +169,10 @@ int ops_run_main(int argc, char **argv)
   }
   int level = log_level_parse(config.log_level);
   log_init("run", level < 0 ? LOG_INFO : (enum log_level)level);
-  ops_preflight_disk(&data, &config);
+  if (ops_preflight_disk(&data, &config, &failure) != MUSTER_OK) {
+    datadir_close(&data);
+    return ops_fail("run", &failure);
+  }
   int code = ops_supervise_run(&data, &config, OWN_EXECUTABLE);
   datadir_close(&data);
   return code;

@@ -38,6 +38,7 @@ static int survey_one(const struct datadir *d, uint32_t shard, struct ops_shards
   store_reader_facts(reader, &facts);
   store_reader_close(reader);
   out->records += facts.records;
+  out->records_most = facts.records > out->records_most ? facts.records : out->records_most;
   if (out->created_with == 0) {
     out->created_with = facts.shards;
     memcpy(out->node_id, facts.node_id, sizeof out->node_id);

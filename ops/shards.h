@@ -12,12 +12,13 @@
 #include "core/datadir.h"
 #include "core/failure.h"
 #include "core/limits.h"
-#include "store/store.h"
+#include "store/read.h"
 
 struct ops_shards_survey {
   uint32_t directories;  /* store/shard-N that exist */
   uint32_t created_with; /* shards that the store was made with, as its own records say; 0: none could be read */
   uint64_t records;      /* of the shards that could be read */
+  uint64_t records_most; /* of the fullest of them */
   uint8_t node_id[16];   /* all zero where created_with is 0 */
 };
 /* MUSTER_ERR_CONFIG where the shards that can be read are not of one node, or one lies in the place of another; MUSTER_ERR_CORRUPT

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "core/clock.h"
+#include "core/machine.h"
 #include "ops/commands.h"
 #include "ops/options.h"
 #include "ops/shards.h"
@@ -68,7 +69,9 @@ static void shards_from_pages(struct ops_status *s)
                                                 .quarantined = page->value[COUNTER_quarantine_records],
                                                 .disk_free_bytes = page->value[COUNTER_disk_free_bytes],
                                                 .serving = page->alive && page->state == PROCESS_SERVING,
-                                                .blocked = page->value[COUNTER_store_blocked] != 0};
+                                                .index_records_max = page->value[COUNTER_index_records_max],
+                                                .blocked = page->value[COUNTER_store_blocked] != 0,
+                                                .index_full = page->value[COUNTER_index_full] != 0};
     if (shard >= s->shards)
       s->shards = shard + 1;
   }
@@ -101,11 +104,13 @@ static int look_at_store(struct ops_status *s, struct failure *failure)
   if (status != MUSTER_OK)
     return status;
   s->shards = shards.count;
-  for (uint32_t i = 0; i < shards.count; i++)
-    s->shard[i] = (struct ops_status_shard){.records = shards.facts[i].records,
-                                            .file_bytes = shards.facts[i].file_bytes,
-                                            .quarantined = shards.facts[i].quarantined,
-                                            .disk_free_bytes = shards.facts[i].disk_free_bytes};
+  for (uint32_t i = 0; i < shards.count; i++) {
+    char path[LIMIT_PATH_BYTES];
+    s->shard[i] = (struct ops_status_shard){
+        .records = shards.facts[i].records, .file_bytes = shards.facts[i].file_bytes, .quarantined = shards.facts[i].quarantined};
+    datadir_shard_path(&s->data, path, i);
+    machine_disk_free(path, &s->shard[i].disk_free_bytes); /* shown as 0 where it cannot be told */
+  }
   ops_shards_close(&shards);
   return MUSTER_OK;
 }

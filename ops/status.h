@@ -11,11 +11,12 @@
 #include "core/datadir.h"
 #include "ops/endpoints.h"
 #include "ops/view.h"
-#include "store/store.h"
+#include "store/read.h"
 
 struct ops_status_shard {
   uint64_t records, file_bytes, index_bytes, quarantined, disk_free_bytes;
-  bool serving, blocked; /* of its worker */
+  uint64_t index_records_max;
+  bool serving, blocked, index_full; /* of its worker */
 };
 struct ops_status {
   struct datadir data;

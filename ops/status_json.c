@@ -83,10 +83,13 @@ static json_t *shard_of(const struct ops_status *s, uint32_t number)
   json_object_set_new(object, "file_bytes", integer(shard->file_bytes));
   if (s->pid)
     json_object_set_new(object, "index_bytes", integer(shard->index_bytes));
+  if (shard->index_records_max)
+    json_object_set_new(object, "index_records_max", integer(shard->index_records_max));
   json_object_set_new(object, "quarantined", integer(shard->quarantined));
   json_object_set_new(object, "disk_free_bytes", integer(shard->disk_free_bytes));
   json_object_set_new(object, "serving", json_boolean(shard->serving));
   json_object_set_new(object, "blocked", json_boolean(shard->blocked));
+  json_object_set_new(object, "index_full", json_boolean(shard->index_full));
   return object;
 }
 

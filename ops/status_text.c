@@ -82,11 +82,11 @@ static void print_processes(const struct ops_status *s)
 
 static void print_shards(const struct ops_status *s)
 {
-  static const char *const headings[] = {"shard", "records", "data file", "index", "quarantined", "disk free", "state"};
+  static const char *const headings[] = {"shard", "records", "data file", "index", "room for", "quarantined", "disk free", "state"};
   struct ops_table t;
   uint64_t records = 0;
-  ops_table_init(&t, 7);
-  for (size_t c = 0; c < 7; c++)
+  ops_table_init(&t, 8);
+  for (size_t c = 0; c < 8; c++)
     ops_table_cell(&t, c, headings[c]);
   for (uint32_t i = 0; i < s->shards; i++) {
     const struct ops_status_shard *shard = &s->shard[i];
@@ -96,12 +96,13 @@ static void print_shards(const struct ops_status *s)
     ops_table_count(&t, 1, shard->records);
     ops_table_cell(&t, 2, ops_table_bytes(text, shard->file_bytes));
     ops_table_cell(&t, 3, s->pid ? ops_table_bytes(text, shard->index_bytes) : "-");
-    ops_table_count(&t, 4, shard->quarantined);
-    ops_table_cell(&t, 5, ops_table_bytes(text, shard->disk_free_bytes));
-    ops_table_cell(&t, 6, shard->blocked ? "BUSY: disk" : shard->serving ? "serving" : "not serving");
+    ops_table_cell(&t, 4, shard->index_records_max ? ops_table_number(text, shard->index_records_max) : "-");
+    ops_table_count(&t, 5, shard->quarantined);
+    ops_table_cell(&t, 6, ops_table_bytes(text, shard->disk_free_bytes));
+    ops_table_cell(&t, 7, shard->index_full ? "BUSY: memory" : shard->blocked ? "BUSY: disk" : shard->serving ? "serving" : "not serving");
     records += shard->records;
   }
-  t.right[2] = t.right[3] = t.right[5] = 1;
+  t.right[2] = t.right[3] = t.right[4] = t.right[6] = 1;
   ops_table_cell(&t, 0, "total");
   ops_table_count(&t, 1, records);
   ops_table_print(&t, 1, stdout);

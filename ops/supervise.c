@@ -81,13 +81,18 @@ static void signal_all(struct ops_process *p, uint32_t count, int signal)
 
 struct sums {
   uint64_t records, in_flight;
+  bool disk, memory; /* some shard tells BUSY for it */
 };
 
 static int add_page(void *context, const struct counters_snapshot *page)
 {
   struct sums *sums = context;
-  if (strncmp(page->role, "worker-", 7) == 0)
+  if (strncmp(page->role, "worker-", 7) == 0) {
+    const bool blocked = page->value[COUNTER_store_blocked], memory = page->value[COUNTER_index_full];
     sums->records += page->value[COUNTER_store_records];
+    sums->memory |= memory;
+    sums->disk |= blocked && !memory;
+  }
   if (strncmp(page->role, "ingest-", 7) == 0)
     sums->in_flight += page->value[COUNTER_records_in_flight];
   return 0;
@@ -123,8 +128,12 @@ static void say_ready(const struct node *n, char *endpoints)
   for (char *c = endpoints; *c; c++)
     if (*c == '\n')
       *c = ' ';
-  ops_table_number(records, read_pages(n).records);
-  say("muster: ready: %s· %u worker%s · %s records\n", endpoints, n->workers, n->workers == 1 ? "" : "s", records);
+  const struct sums sums = read_pages(n);
+  ops_table_number(records, sums.records);
+  say("muster: ready: %s· %u worker%s · %s records%s\n", endpoints, n->workers, n->workers == 1 ? "" : "s", records,
+      sums.disk ? " · but BUSY: less disk is free than disk_reserve_bytes in [store]; reading works, submitters wait until there is space"
+      : sums.memory ? " · but BUSY: the index has used up index_bytes in [store]; reading works, submitters wait until a start with more"
+                    : "");
 }
 
 /* Every time an ingest has become ready: after a restart its tcp port may be another. */

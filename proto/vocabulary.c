@@ -17,6 +17,7 @@
 
 #include <protobuf-c/protobuf-c.h>
 
+#include "core/limits.h"
 #include "proto/encounter.pb-c.h"
 #include "proto/wire.pb-c.h"
 
@@ -302,9 +303,15 @@ static const struct reason reasons[] = {
     REASON(BUSY_DRAINING, "the node is stopping and takes nothing new"),
     REASON(BUSY_DISK, "free disk space is below the node's watermark"),
     REASON(BUSY_SHARD_DOWN, "the worker of this shard is not serving at the moment"),
+    REASON(BUSY_MEMORY, "the node's memory for its index is used up"),
     REASON(RETRY_OUTCOME_UNKNOWN, "the worker did not answer in time, so whether the record is stored is not known"),
     /* clang-format on */
 };
+
+/* The bounds that counters and tables of reasons are made with. */
+static_assert(MUSTER__V1__REASON__REASON_CONFLICT < LIMIT_RECORD_REASONS, "reasons of a record are below 100");
+static_assert(MUSTER__V1__REASON__REASON_BATCH_FRAMES >= LIMIT_RECORD_REASONS, "reasons of a batch are not of a record");
+static_assert(MUSTER__V1__REASON__REASON_RETRY_OUTCOME_UNKNOWN < LIMIT_REASONS, "every reason has a place in the counters");
 
 static int reason_compare(const void *key, const void *element)
 {

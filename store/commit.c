@@ -166,6 +166,45 @@ void store_quarantine(struct store *s, const uint8_t *bytes, size_t size, uint32
     s->quarantine_overflow++;
 }
 
+/* Whether the record of an entry is in the journal: same id, same content. Negative: error. */
+static int refused_is_stored(struct store *s, const struct store_refused *entry)
+{
+  struct encounter_view view;
+  struct scan_fault fault;
+  uint8_t digest[16], stored[16];
+  uint64_t sequence;
+  if (!scan_encounter(&view, entry->bytes, entry->size, &fault) || !encounter_has(&view, FIELD_ENCOUNTER_ID) ||
+      view.field[FIELD_ENCOUNTER_ID].size != 16)
+    return 0;
+  const uint8_t *id = view.field[FIELD_ENCOUNTER_ID].bytes;
+  const int found = store_find(s, id, store_prefetch(s, id), &sequence, stored);
+  if (found <= 0)
+    return found;
+  digest_content(digest, &view);
+  return memcmp(digest, stored, sizeof digest) == 0;
+}
+
+bool store_quarantine_drop(struct store *s, const struct store_refused_name *name, enum store_drop what)
+{
+  assert(s->in_transaction);
+  if (s->failure.status)
+    return false;
+  struct store_refused entry;
+  int code = writer_need_txn(s);
+  if (!code)
+    code = store_quarantine_get(&s->env, s->txn, name, &entry);
+  if (code == MDB_NOTFOUND || (!code && what == STORE_DROP_STORED && refused_is_stored(s, &entry) != 1))
+    return false;
+  if (!code)
+    code = store_quarantine_delete(&s->env, s->txn, &s->meta, &entry);
+  if (code) {
+    writer_stop(s, code, "a refused record could not be dropped; nothing of this transaction was kept");
+    return false;
+  }
+  s->refused_written = true;
+  return true;
+}
+
 /* ---- commit ---- */
 
 static bool fold_due(const struct store *s, uint64_t records)

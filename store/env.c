@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define ENV_DATABASES_MAX 8
@@ -56,17 +55,6 @@ bool store_env_marked(const struct store_env *e)
   char marker[LIMIT_PATH_BYTES];
   store_env_path(e, marker, STORE_FILE_MARKER);
   return access(marker, F_OK) == 0;
-}
-
-int store_env_sync_directory(const char *path, struct failure *failure)
-{
-  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  int failed = fd < 0 || fsync(fd) != 0 ? errno : 0;
-  if (fd >= 0)
-    close(fd);
-  if (failed)
-    return failure_set_errno(failure, MUSTER_ERR_IO, failed, "directory %s cannot be synced", path);
-  return MUSTER_OK;
 }
 
 int store_env_status(int code)
@@ -287,12 +275,6 @@ uint64_t store_env_map_bytes(const struct store_env *e)
 {
   MDB_envinfo info;
   return mdb_env_info(e->lmdb, &info) ? 0 : info.me_mapsize;
-}
-
-uint64_t store_env_disk_free_bytes(const struct store_env *e)
-{
-  struct statvfs fs;
-  return statvfs(e->path, &fs) == 0 ? (uint64_t)fs.f_bavail * fs.f_frsize : 0;
 }
 
 void store_env_cover(const struct store_env *e)

@@ -54,7 +54,6 @@ int store_env_journal_failure(struct failure *failure, const struct store_env *e
 void store_env_clear_readers(const struct store_env *e);  /* lets go of what readers that are dead still hold */
 uint64_t store_env_file_bytes(const struct store_env *e); /* pages up to the last one in use */
 uint64_t store_env_map_bytes(const struct store_env *e);
-uint64_t store_env_disk_free_bytes(const struct store_env *e);
 /* Makes the file as long as its last page: LMDB may give out a page at the end that it then never writes, and the length is what tells a
  * cut file. */
 void store_env_cover(const struct store_env *e);
@@ -62,6 +61,5 @@ void store_env_cover(const struct store_env *e);
 bool store_env_marked(const struct store_env *e); /* the marker is there */
 /* The path of a file in the shard's directory; out has LIMIT_PATH_BYTES. */
 void store_env_path(const struct store_env *e, char *out, const char *file);
-int store_env_sync_directory(const char *path, struct failure *failure);
 
 #endif

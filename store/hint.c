@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "core/durable.h"
 #include "core/fault.h"
 #include "store/store.h"
 
@@ -215,7 +216,7 @@ int store_hint_write(const struct store_env *e, const struct store_hint_state *s
                              "shard %s: the index hint cannot be written; nothing is lost, the next start reads the journal instead",
                              e->path);
   }
-  return store_env_sync_directory(e->path, failure);
+  return durable_sync_folder(e->path, failure);
 }
 
 int store_hint_remove(const struct store_env *e, struct failure *failure)
@@ -227,5 +228,5 @@ int store_hint_remove(const struct store_env *e, struct failure *failure)
       return MUSTER_OK;
     return failure_set_errno(failure, MUSTER_ERR_IO, errno, "shard %s: the index hint cannot be removed", e->path);
   }
-  return store_env_sync_directory(e->path, failure);
+  return durable_sync_folder(e->path, failure);
 }

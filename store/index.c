@@ -6,9 +6,11 @@
 #include <sys/mman.h>
 
 #include "muster/status.h"
+#include "store/read.h"
 
 /* A table grows by 9/20 when it is four fifths full: between 20 and 29 bytes an entry, and 32 with what a page rounds up. */
 #define INDEX_CAPACITY_MIN 224u
+#define INDEX_BYTES_MIN ((uint64_t)STORE_INDEX_TABLES * INDEX_PAGE_BYTES)
 #define INDEX_OVERHANG_MIN 32u /* slots past capacity: more than a run of a table four fifths full is likely to need */
 #define INDEX_PAGE_BYTES 4096u
 #define INDEX_PAGE_SLOTS (INDEX_PAGE_BYTES / sizeof(struct store_index_slot))
@@ -76,12 +78,50 @@ static uint64_t capacity_for(uint64_t wanted) { return wanted < INDEX_CAPACITY_M
 
 void store_index_init(struct store_index *x) { memset(x, 0, sizeof *x); }
 
+/* ---- the bound ---- */
+
+static uint64_t slots_most(const struct store_index *x) { return x->slots_most ? x->slots_most : UINT64_MAX; }
+
+/* A table at its bound is filled further than one that may grow: tables differ by some entries, and none should need more than its part
+ * before the index as a whole is full. */
+static bool table_full(const struct store_index *x, const struct store_index_table *t)
+{
+  const uint64_t used = t->used, capacity = t->capacity;
+  return t->total < slots_most(x) ? used * 5 >= capacity * 4 : used * 10 >= capacity * 9;
+}
+
+/* The capacity to grow to, with so many slots behind it: up to the bound, and past it a page at a time. */
+static uint64_t capacity_next(const struct store_index *x, const struct store_index_table *t, uint64_t overhang)
+{
+  if (t->total >= slots_most(x))
+    return t->total + INDEX_PAGE_SLOTS - overhang;
+  const uint64_t most = slots_most(x) - overhang, wanted = capacity_for((uint64_t)t->capacity * 29 / 20);
+  return wanted < most ? wanted : most;
+}
+
+uint64_t store_index_bound(struct store_index *x, uint64_t bytes)
+{
+  const uint64_t pages = (bytes < INDEX_BYTES_MIN ? INDEX_BYTES_MIN : bytes) / INDEX_BYTES_MIN;
+  const uint64_t slots = pages * INDEX_PAGE_SLOTS;
+  x->slots_most = slots < UINT32_MAX ? (uint32_t)slots : UINT32_MAX;
+  return (x->slots_most - INDEX_OVERHANG_MIN) * UINT64_C(4) / 5 * STORE_INDEX_TABLES;
+}
+
+uint64_t store_index_bytes_needed(uint64_t records)
+{
+  const uint64_t each = (records + STORE_INDEX_TABLES - 1) / STORE_INDEX_TABLES;
+  const uint64_t slots = (each * 5 + 3) / 4 + INDEX_OVERHANG_MIN;
+  return (slots + INDEX_PAGE_SLOTS - 1) / INDEX_PAGE_SLOTS * INDEX_BYTES_MIN;
+}
+
 void store_index_finish(struct store_index *x)
 {
   for (unsigned i = 0; i < STORE_INDEX_TABLES; i++)
     if (x->table[i].slots)
       munmap(x->table[i].slots, table_bytes(x->table[i].total));
+  const uint32_t slots_most = x->slots_most;
   store_index_init(x);
+  x->slots_most = slots_most;
 }
 
 int store_index_reserve_table(struct store_index *x, unsigned table, uint32_t entries)
@@ -89,7 +129,9 @@ int store_index_reserve_table(struct store_index *x, unsigned table, uint32_t en
   assert(!x->table[table].slots);
   if (!entries)
     return MUSTER_OK;
-  return table_resize(x, &x->table[table], capacity_for((uint64_t)entries * 10 / 7), INDEX_OVERHANG_MIN);
+  const uint64_t wanted = capacity_for((uint64_t)entries * 10 / 7), least = capacity_for((uint64_t)entries * 10 / 9 + 1);
+  const uint64_t bound = slots_most(x) - INDEX_OVERHANG_MIN, most = bound > least ? bound : least;
+  return table_resize(x, &x->table[table], wanted < most ? wanted : most, INDEX_OVERHANG_MIN);
 }
 
 int store_index_reserve(struct store_index *x, uint64_t entries)
@@ -133,8 +175,10 @@ int store_index_insert(struct store_index *x, uint64_t fingerprint, uint64_t seq
   assert(sequence);
   struct store_index_table *t = &x->table[fingerprint >> (64 - STORE_INDEX_BITS)];
   int status = MUSTER_OK;
-  if ((uint64_t)t->used * 5 >= (uint64_t)t->capacity * 4)
-    status = table_resize(x, t, capacity_for((uint64_t)t->capacity * 29 / 20), INDEX_OVERHANG_MIN + table_overhang(t));
+  if (table_full(x, t)) {
+    const uint64_t overhang = INDEX_OVERHANG_MIN + table_overhang(t);
+    status = table_resize(x, t, capacity_next(x, t, overhang), overhang);
+  }
   while (!status && !table_place(t, fingerprint, sequence))
     status = table_resize(x, t, t->capacity, (uint64_t)(t->total - t->capacity) * 2);
   return status;

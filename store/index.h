@@ -30,12 +30,18 @@ struct store_index_table {
 
 struct store_index {
   struct store_index_table table[STORE_INDEX_TABLES];
-  uint64_t bytes;   /* of all tables */
-  uint64_t growths; /* since init, first allocations not counted */
+  uint64_t bytes;      /* of all tables */
+  uint32_t slots_most; /* of one table, by the bound; 0: none */
+  uint64_t growths;    /* since init, first allocations not counted */
 };
 
 void store_index_init(struct store_index *x);
-void store_index_finish(struct store_index *x); /* a zeroed or finished one is fine */
+void store_index_finish(struct store_index *x); /* a zeroed or finished one is fine; the bound stays */
+
+/* Bounds an empty index: tables grow up to their part of so many bytes. An entry past that is taken all the same, at the price of a page,
+ * so that what was begun can end; to stop before that is the caller's. Returns how many entries there is room for. Fingerprints fall
+ * evenly, so all tables come to their bound at about the same time. */
+uint64_t store_index_bound(struct store_index *x, uint64_t bytes);
 
 /* Room for about so many entries without growing; only on an empty index. MUSTER_OK or MUSTER_ERR_MEMORY. */
 int store_index_reserve(struct store_index *x, uint64_t entries);

@@ -62,6 +62,14 @@ static int quota_load(const struct store_env *e, MDB_txn *txn, uint32_t submitte
   return 0;
 }
 
+/* A submitter without entries has no quota. */
+static int quota_save(const struct store_env *e, MDB_txn *txn, uint32_t submitter, struct store_quota *quota)
+{
+  uint32_t number = __builtin_bswap32(submitter);
+  MDB_val key = {.mv_size = sizeof number, .mv_data = &number}, value = {.mv_size = sizeof *quota, .mv_data = quota};
+  return quota->records ? mdb_put(txn, e->quota, &key, &value, 0) : mdb_del(txn, e->quota, &key, NULL);
+}
+
 static int refused_new(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, MDB_val *key, const struct store_refused *entry)
 {
   struct store_refused_header header = {.number = meta->quarantine_next,
@@ -103,9 +111,37 @@ int store_quarantine_put(const struct store_env *e, MDB_txn *txn, struct store_m
     return code;
   quota.records++;
   quota.bytes += entry->size;
-  uint32_t number = __builtin_bswap32(entry->submitter);
-  MDB_val quota_key = {.mv_size = sizeof number, .mv_data = &number}, quota_value = {.mv_size = sizeof quota, .mv_data = &quota};
-  return mdb_put(txn, e->quota, &quota_key, &quota_value, 0);
+  return quota_save(e, txn, entry->submitter, &quota);
+}
+
+int store_quarantine_get(const struct store_env *e, MDB_txn *txn, const struct store_refused_name *name, struct store_refused *entry)
+{
+  MDB_val key = {.mv_size = STORE_REFUSED_KEY_BYTES, .mv_data = (void *)(uintptr_t)name->key}, value;
+  int code = mdb_get(txn, e->quarantine, &key, &value);
+  if (code)
+    return code;
+  const bool found = store_quarantine_parse(entry, &key, &value) && store_quarantine_intact(&key, &value) && entry->number == name->number;
+  return found ? 0 : MDB_NOTFOUND;
+}
+
+int store_quarantine_delete(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, const struct store_refused *entry)
+{
+  struct store_quota quota;
+  struct store_refused_name name = entry->name;
+  MDB_val key = {.mv_size = STORE_REFUSED_KEY_BYTES, .mv_data = name.key};
+  int code = quota_load(e, txn, entry->submitter, &quota);
+  if (code)
+    return code;
+  if (quota.records == 0 || quota.bytes < entry->size || meta->quarantined == 0)
+    return MDB_CORRUPTED;
+  quota.records--;
+  quota.bytes -= entry->size;
+  code = mdb_del(txn, e->quarantine, &key, NULL);
+  if (!code)
+    code = quota_save(e, txn, entry->submitter, &quota);
+  if (!code)
+    meta->quarantined--;
+  return code;
 }
 
 bool store_quarantine_parse(struct store_refused *entry, const MDB_val *key, const MDB_val *value)
@@ -123,6 +159,8 @@ bool store_quarantine_parse(struct store_refused *entry, const MDB_val *key, con
                                   .times = header.times,
                                   .bytes = (const uint8_t *)value->mv_data + sizeof header,
                                   .size = (uint32_t)(value->mv_size - sizeof header)};
+  memcpy(entry->name.key, key->mv_data, sizeof entry->name.key);
+  entry->name.number = entry->number;
   return true;
 }
 

@@ -18,6 +18,7 @@
 #include "store/store.h"
 
 #define STORE_REFUSED_KEY_BYTES 20u
+static_assert(sizeof(((struct store_refused_name *)0)->key) == STORE_REFUSED_KEY_BYTES, "a name holds a key");
 
 /* As stored, little-endian; the record's bytes follow. */
 struct store_refused_header {
@@ -42,6 +43,11 @@ struct store_quarantine_limits {
 /* Keeps or counts one; meta's numbers follow. *kept tells whether anything was written (false: past the quota). An LMDB code. */
 int store_quarantine_put(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, const struct store_quarantine_limits *limits,
                          const struct store_refused *entry, bool *kept);
+
+/* The entry of that key and number, intact; MDB_NOTFOUND where there is none. An LMDB code. */
+int store_quarantine_get(const struct store_env *e, MDB_txn *txn, const struct store_refused_name *name, struct store_refused *entry);
+/* Removes an entry that get has found, and gives its quota back; meta's numbers follow. An LMDB code. */
+int store_quarantine_delete(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, const struct store_refused *entry);
 
 /* Reads an entry; what points into it is valid as long as the value. false: the layout is wrong. */
 bool store_quarantine_parse(struct store_refused *entry, const MDB_val *key, const MDB_val *value);

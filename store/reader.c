@@ -56,8 +56,7 @@ void store_reader_facts(const struct store_reader *r, struct store_facts *out)
                               .records = r->meta.records,
                               .quarantined = r->meta.quarantined,
                               .file_bytes = store_env_file_bytes(&r->env),
-                              .map_bytes = store_env_map_bytes(&r->env),
-                              .disk_free_bytes = store_env_disk_free_bytes(&r->env)};
+                              .map_bytes = store_env_map_bytes(&r->env)};
   memcpy(out->node_id, r->meta.node_id, sizeof out->node_id);
 }
 

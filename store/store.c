@@ -107,8 +107,8 @@ static int create(struct store *s, const struct store_options *o, struct failure
     return store_env_failure(failure, &s->env, code, "the store cannot be created");
   char parent[LIMIT_PATH_BYTES];
   store_env_path(&s->env, parent, "..");
-  int status = store_env_sync_directory(s->env.path, failure);
-  return status ? status : store_env_sync_directory(parent, failure);
+  int status = durable_sync_folder(s->env.path, failure);
+  return status ? status : durable_sync_folder(parent, failure);
 }
 
 static int check(const struct store *s, const struct store_options *o, struct failure *failure)
@@ -265,6 +265,19 @@ static int settle(struct store *s, struct failure *failure)
             : MUSTER_OK;
 }
 
+static int bound_index(struct store *s, const struct store_options *o, struct failure *failure)
+{
+  store_index_init(&s->index);
+  s->index_records_max = o->index_bytes ? store_index_bound(&s->index, o->index_bytes) : 0;
+  if (!s->index_records_max || s->meta.records <= s->index_records_max)
+    return MUSTER_OK;
+  return failure_set(failure, MUSTER_ERR_CONFIG,
+                     "shard %s: the index of its %" PRIu64 " records needs %" PRIu64
+                     " bytes of memory, and its part of store.index_bytes is "
+                     "%" PRIu64 "; nothing was changed; raise store.index_bytes",
+                     s->env.path, s->meta.records, store_index_bytes_needed(s->meta.records), o->index_bytes);
+}
+
 static int prepare(struct store *s, const struct store_options *o, struct failure *failure)
 {
   int status = owner_take(s, o, failure);
@@ -278,6 +291,9 @@ static int prepare(struct store *s, const struct store_options *o, struct failur
     return status;
   if (store_block_builder_init(&s->block) || store_cells_init(&s->cells, STORE_TALLY_CAPACITY))
     return failure_set(failure, MUSTER_ERR_MEMORY, "shard %s: there is no memory for its transactions", s->env.path);
+  status = bound_index(s, o, failure);
+  if (status)
+    return status;
   const struct store_hint_state state = hint_state(s);
   s->hint_valid = store_hint_load(&s->env, &state, &s->index);
   if (s->hint_valid) {
@@ -379,11 +395,11 @@ void store_facts(const struct store *s, struct store_facts *out)
                               .quarantine_overflow = s->quarantine_overflow,
                               .index_bytes = s->index.bytes,
                               .index_growths = s->index.growths,
+                              .index_records_max = s->index_records_max,
                               .fingerprint_hits = s->fingerprint_hits,
                               .fingerprint_false = s->fingerprint_false,
                               .file_bytes = store_env_file_bytes(&s->env),
                               .map_bytes = store_env_map_bytes(&s->env),
-                              .disk_free_bytes = store_env_disk_free_bytes(&s->env),
                               .rebuilt = s->rebuilt};
   memcpy(out->node_id, s->meta.node_id, sizeof out->node_id);
 }

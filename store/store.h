@@ -1,8 +1,8 @@
 /*
  * One shard of the store: a journal in LMDB, an index in memory (DESIGN: Bitcask's idea, LMDB for atomicity, crash
- * safety and readers). The writer belongs to one worker process, opened after fork, guarded by an owner lock in the
- * shard's directory. Readers are other processes (commands); they are short and read in slices. A process opens a shard
- * once, as writer or reader. Nothing outside store/ knows LMDB. Writer calls come in this order: begin, then any number
+ * safety and readers). This is the writer: it belongs to one worker process, opened after fork, guarded by an owner lock
+ * in the shard's directory. Other processes read (store/read.h). A process opens a shard once, as writer or reader.
+ * Nothing outside store/ knows LMDB. Writer calls come in this order: begin, then any number
  * of find, append, tally, quarantine, then commit. The first error of a transaction stays; after a failed commit the
  * store is stopped: every later call answers the same error, and the process must start again from what is on disk.
  */
@@ -16,14 +16,17 @@
 #include "core/failure.h"
 #include "core/limits.h"
 #include "proto/scan.h"
+#include "store/read.h"
 
 #define STORE_FORMAT 1 /* of meta, journal, tally, quarantine and hint; another number is MUSTER_ERR_VERSION */
 
 struct store_options {
   const char *path; /* the shard's directory */
   uint32_t shard, shards;
-  uint8_t node_id[16];         /* used when created; otherwise checked unless all zero */
-  uint64_t map_bytes;          /* address space; the file grows as it is written */
+  uint8_t node_id[16]; /* used when created; otherwise checked unless all zero */
+  uint64_t map_bytes;  /* address space; the file grows as it is written */
+  uint64_t
+      index_bytes; /* memory of this shard's index; 0: no bound. The writer goes on past it: whoever calls it stops at facts.index_records_max */
   uint64_t quarantine_records; /* per submitter */
   uint64_t quarantine_bytes;   /* per submitter */
   uint64_t fingerprint_mask;   /* tests: ANDed to every fingerprint to force collisions; 0 means none */
@@ -38,26 +41,12 @@ struct store;
 void store_process_setup(void);
 
 /* Opens or creates (directory 0700 must exist; it and its parent are synced at creation). Loads the index from the hint where the hint is whole and of this very
- * state, else rebuilds it from the journal's columns. The hint is removed before the first append. Errors: MUSTER_ERR_LOCKED, _VERSION, _CORRUPT, _DENIED, _IO, _CONFIG (other shard count), _NOT_FOUND (no
+ * state, else rebuilds it from the journal's columns. The hint is removed before the first append. Errors: MUSTER_ERR_LOCKED, _VERSION, _CORRUPT, _DENIED, _IO, _CONFIG (other shard count, index larger than its bound), _NOT_FOUND (no
  * such directory), _USAGE (open in this process already). */
 int store_open(struct store **out, const struct store_options *options, struct failure *failure);
 /* Writes the hint (only where nothing failed) and closes. NULL is fine. */
 void store_close(struct store *s);
 
-struct store_facts {
-  uint8_t node_id[16];
-  uint32_t shard, shards;
-  uint64_t fingerprint_seed;
-  uint64_t records;             /* last sequence: sequences are 1 to records, without gaps */
-  uint64_t quarantined;         /* entries kept */
-  uint64_t quarantine_overflow; /* counted, not kept, since open */
-  uint64_t index_bytes, index_growths;
-  uint64_t fingerprint_hits, fingerprint_false;
-  uint64_t file_bytes; /* in use, pages up to the last one */
-  uint64_t map_bytes;
-  uint64_t disk_free_bytes; /* as of this call */
-  bool rebuilt;             /* the index came from the journal, not from the hint */
-};
 void store_facts(const struct store *s, struct store_facts *out);
 
 /* A reader that was killed in the middle of a slice still holds its snapshot, which makes the file grow, and one of the places of readers.
@@ -82,70 +71,21 @@ uint64_t store_append(struct store *s, const struct encounter_view *record, cons
 void store_quarantine(struct store *s, const uint8_t *bytes, size_t size, uint32_t reason, uint32_t field,
                       const struct store_receipt *receipt);
 
+/* Drops a refused record, in the transaction in hand. false: it stays, because it is not there (any more), is damaged, or was to be dropped
+ * only if stored and is not. */
+bool store_quarantine_drop(struct store *s, const struct store_refused_name *name, enum store_drop what);
+
 /* Writes the block, the tally, the quarantine and meta in one LMDB transaction and syncs. MUSTER_OK: everything since begin is durable. An empty transaction costs nothing.
  * Else: nothing of it is, and the store is stopped. */
 int store_commit(struct store *s, struct failure *failure);
 
-/* ---- readers: another process or a stopped node; never block the writer ---- */
-
-struct store_reader;
-int store_reader_open(struct store_reader **out, const char *path, struct failure *failure); /* one shard, read only */
-void store_reader_close(struct store_reader *r);
-void store_reader_facts(const struct store_reader *r, struct store_facts *out); /* refreshed by each slice; index fields 0 */
-
-struct store_record {
-  uint32_t shard;
-  uint64_t sequence;
-  uint32_t submitter;
-  int64_t received_us;
-  uint8_t id[16];
-  uint8_t digest[16];
-  const uint8_t *bytes; /* valid during the callback */
-  uint32_t size;
+struct store_dropped {
+  uint32_t requests;
+  uint64_t dropped, stayed; /* entries named by them */
+  uint32_t damaged;         /* requests that are none, or cannot be read; removed, nothing was dropped for them */
 };
-/* Calls each for the records from sequence first on, at most max, in order, reading in short slices; stops where each answers non-zero and returns that. Block checksums are checked. */
-int store_reader_scan(struct store_reader *r, uint64_t first, uint64_t max, int (*each)(void *context, const struct store_record *record),
-                      void *context, struct failure *failure);
-/* Finds an id by a walk over the columns. 1 found (each is called once), 0 not, negative error. */
-int store_reader_find(struct store_reader *r, const uint8_t id[16], int (*each)(void *context, const struct store_record *record),
-                      void *context, struct failure *failure);
-
-/* A cell of the tally: the public data set's columns by day. */
-struct store_tally_cell {
-  int32_t day; /* days since 1970-01-01, UTC, of encounter_time */
-  uint8_t component, region, demographic, title, type;
-  uint16_t area;
-  char citizenship[4];
-  uint64_t count;
-};
-void store_tally_cell_of(struct store_tally_cell *cell, const struct encounter_view *record); /* count 1 */
-int store_reader_tally(struct store_reader *r, int (*each)(void *context, const struct store_tally_cell *cell), void *context,
-                       struct failure *failure);
-
-struct store_refused {
-  uint32_t shard;
-  uint64_t number; /* of the entry in this shard, for show and replay */
-  uint32_t reason, field, submitter;
-  int64_t first_us, last_us;
-  uint64_t times;       /* how often these very bytes came */
-  const uint8_t *bytes; /* valid during the callback */
-  uint32_t size;
-};
-int store_reader_quarantine(struct store_reader *r, int (*each)(void *context, const struct store_refused *entry), void *context,
-                            struct failure *failure);
-
-/* ---- verify ---- */
-
-struct store_verify_result {
-  uint64_t blocks, records, bytes; /* read and found right */
-  uint64_t tally_cells;            /* that store_reader_tally tells */
-  uint64_t quarantined;
-  uint64_t faults; /* each was told to report */
-};
-/* Reads everything of one shard: block checksums, sequences without gaps, the chain, columns against the records' bytes (id, digest, offset, shard), no id twice, tally against a recount,
- * meta against what is there. report gets one sentence a fault, naming block and sequence. Works beside a running node (one snapshot). Negative where the shard cannot be read at all. */
-int store_verify(const char *path, void (*report)(void *context, const char *sentence), void *context,
-                 void (*progress)(void *context, uint64_t records_read, uint64_t records_total), struct store_verify_result *out,
-                 struct failure *failure);
+/* Carries out what other processes have asked for (store_reader_drop), some requests at a time, each in a transaction of its own. Between
+ * transactions, now and then. Errors are those of store_commit. */
+int store_drop_requested(struct store *s, struct store_dropped *out, struct failure *failure);
 
 #endif

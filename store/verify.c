@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "core/fault.h"
+#include "core/machine.h"
 #include "proto/digest.h"
 
 #define VERIFY_CELLS 65536u /* slots at first; grows */
@@ -196,6 +198,20 @@ static int verify_journal(struct store_verify *v, void (*progress)(void *context
   return 0;
 }
 
+/* The system promises memory that it may not have, and then ends whom it likes, the node perhaps: so it is asked for what there is. */
+static int verify_reserve(struct store_verify *v, struct failure *failure)
+{
+  const uint64_t needed = v->meta.records * STORE_VERIFY_RECORD_BYTES;
+  const uint64_t available = FAULT("store.verify-memory") ? 0 : machine_memory_available_bytes();
+  if (needed <= available && !store_index_reserve(&v->ids, v->meta.records) && !store_cells_init(&v->cells, VERIFY_CELLS) &&
+      !store_cells_init(&v->newer, VERIFY_CELLS))
+    return MUSTER_OK;
+  return failure_set(failure, MUSTER_ERR_MEMORY,
+                     "shard %" PRIu32 ": to verify its %" PRIu64 " records takes %" PRIu64 " bytes of memory, and %" PRIu64
+                     " are to be had; nothing was read; stop what else uses memory, or verify a copy on a larger machine",
+                     v->meta.shard, v->meta.records, needed, available);
+}
+
 static int verify_all(struct store_verify *v, void (*progress)(void *context, uint64_t records_read, uint64_t records_total),
                       struct failure *failure)
 {
@@ -204,10 +220,10 @@ static int verify_all(struct store_verify *v, void (*progress)(void *context, ui
     status = store_meta_open(&v->env, v->txn, failure);
   if (!status)
     status = store_meta_load(&v->env, v->txn, &v->meta, failure);
+  if (!status)
+    status = verify_reserve(v, failure);
   if (status)
     return status;
-  if (store_cells_init(&v->cells, VERIFY_CELLS) || store_cells_init(&v->newer, VERIFY_CELLS))
-    return failure_set(failure, MUSTER_ERR_MEMORY, "there is no memory to verify with");
   int code = mdb_cursor_open(v->txn, v->env.journal, &v->cursor);
   if (!code)
     code = mdb_cursor_open(v->txn, v->env.journal, &v->lookup);

@@ -1,7 +1,7 @@
 /*
  * The inside of verify, shared by its two files: verify.c walks the journal, verify_counts.c holds what was counted on
- * the way against the tally, the quarantine and meta. One read transaction, so one moment of the shard; memory: at most
- * 32 bytes a record for the ids seen, and the cells of the recount. Owner: the caller of store_verify.
+ * the way against the tally, the quarantine and meta. One read transaction, so one moment of the shard; memory: 24
+ * bytes a record for the ids seen, and the cells of the recount. Owner: the caller of store_verify.
  */
 #ifndef MUSTER_STORE_VERIFY_H
 #define MUSTER_STORE_VERIFY_H

@@ -29,6 +29,7 @@ struct store {
   struct store_cells cells;         /* the records after meta.tally_records, those of the transaction in hand included */
   struct store_quarantine_limits quarantine_limits;
   uint64_t quarantine_overflow;
+  uint64_t index_records_max; /* 0: no bound */
   uint64_t fingerprint_mask;
   uint64_t fingerprint_hits, fingerprint_false;
   int owner_fd; /* holds the flock */

@@ -77,10 +77,12 @@ void counts_store(struct counters *c, const struct store_facts *facts, const str
   counters_set(c, COUNTER_store_records, facts->records);
   counters_set(c, COUNTER_store_bytes, facts->file_bytes);
   counters_set(c, COUNTER_store_map_bytes, facts->map_bytes);
-  counters_set(c, COUNTER_store_blocked, watermark->blocked);
+  counters_set(c, COUNTER_store_blocked, watermark->reason != 0);
   counters_set(c, COUNTER_disk_free_bytes, watermark->free_bytes);
   counters_set(c, COUNTER_disk_reserve_bytes, watermark->reserve_bytes);
   counters_set(c, COUNTER_index_bytes, facts->index_bytes);
+  counters_set(c, COUNTER_index_records_max, facts->index_records_max);
+  counters_set(c, COUNTER_index_full, watermark->reason == MUSTER__V1__REASON__REASON_BUSY_MEMORY);
   counters_set(c, COUNTER_index_growths, facts->index_growths);
   counters_set(c, COUNTER_fingerprint_hits, facts->fingerprint_hits);
   counters_set(c, COUNTER_fingerprint_false, facts->fingerprint_false);

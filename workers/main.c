@@ -99,6 +99,7 @@ static int open_store(struct process *p, struct failure *failure)
       .shard = p->shard,
       .shards = p->shards,
       .map_bytes = config->map_bytes,
+      .index_bytes = p->shards ? config->index_bytes / p->shards : 0,
       .quarantine_records = config->quarantine_records,
       .quarantine_bytes = config->quarantine_bytes,
       .lock_wait_ms = OWNER_WAIT_MS,

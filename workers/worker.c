@@ -120,7 +120,7 @@ static int worker_message(struct worker *w, struct link_message *m, const uint8_
   head->shard = w->shard;
   head->shards = w->shards;
   head->store_records = w->commit.store_records;
-  head->blocked_reason = w->watermark.blocked ? MUSTER__V1__REASON__REASON_BUSY_DISK : 0;
+  head->blocked_reason = w->watermark.reason;
   link_message_init(m);
   memcpy(m->identity, identity, identity_size);
   m->identity_size = identity_size;
@@ -245,14 +245,12 @@ static void worker_stop(struct worker *w, int status)
     w->on_stop(w->context);
 }
 
-static bool worker_blocked(struct worker *w)
+/* The Reason for which nothing may be written now, or 0. */
+static uint32_t worker_blocked(struct worker *w)
 {
   struct store_facts facts;
-  if (watermark_due(&w->watermark)) {
-    store_facts(w->store, &facts);
-    watermark_judge(&w->watermark, facts.file_bytes, facts.map_bytes);
-  }
-  return w->watermark.blocked;
+  store_facts(w->store, &facts);
+  return watermark_judge(&w->watermark, &facts);
 }
 
 void worker_settle(struct worker *w)
@@ -260,9 +258,10 @@ void worker_settle(struct worker *w)
   if (w->group.part_count == 0 || w->left)
     return;
   w->commit.misrouted = w->commit.commit_ns = 0;
-  if (worker_blocked(w)) {
+  const uint32_t blocked = worker_blocked(w);
+  if (blocked) {
     for (uint32_t i = 0; i < w->group.record_count; i++)
-      w->group.words[i] = verdict_refused(MUSTER__V1__VERDICT__VERDICT_BUSY, w->shard, MUSTER__V1__REASON__REASON_BUSY_DISK, 0);
+      w->group.words[i] = verdict_refused(MUSTER__V1__VERDICT__VERDICT_BUSY, w->shard, blocked, 0);
   } else {
     int status = worker_commit_group(w);
     if (status != MUSTER_OK) {
@@ -278,12 +277,28 @@ void worker_settle(struct worker *w)
   group_clear(&w->group);
 }
 
+/* What people have judged of the quarantine. Not while the disk is low: to drop takes room first. */
+static void worker_drop(struct worker *w)
+{
+  struct store_dropped d;
+  if (w->left || w->watermark.reason == MUSTER__V1__REASON__REASON_BUSY_DISK)
+    return;
+  const int status = store_drop_requested(w->store, &d, &w->failure);
+  if (d.requests || d.damaged)
+    log_event(LOG_INFO, "worker.quarantine_dropped",
+              "shard=%" PRIu32 " requests=%" PRIu32 " entries=%" PRIu64 " stayed=%" PRIu64 " requests_damaged=%" PRIu32, w->shard,
+              d.requests, d.dropped, d.stayed, d.damaged);
+  if (status != MUSTER_OK)
+    worker_stop(w, status);
+}
+
 void worker_refresh(struct worker *w)
 {
   struct store_facts facts;
   store_clear_readers(w->store);
+  worker_drop(w);
   store_facts(w->store, &facts);
-  watermark_judge(&w->watermark, facts.file_bytes, facts.map_bytes);
+  watermark_judge(&w->watermark, &facts);
   counts_store(w->counters, &facts, &w->watermark);
 }
 

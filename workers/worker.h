@@ -39,7 +39,8 @@ void worker_destroy(struct worker *w); /* what was gathered and not settled is f
 void worker_take(struct worker *w, struct link_message *message);
 /* Settles the group: verdicts, one commit, then all answers. Nothing gathered: nothing happens. At the end of each turn of the loop. */
 void worker_settle(struct worker *w);
-/* Asks the disk, refreshes the gauges of the store, and clears away readers that were killed; twice a second. */
+/* Asks the disk, drops from the quarantine what it was asked to, refreshes the gauges of the store, and clears away readers that were killed;
+ * twice a second. */
 void worker_refresh(struct worker *w);
 /* Says BYE to every ingest that said HELLO; after it nothing is taken, settled or answered. Before an orderly end, behind the last
  * settle. */

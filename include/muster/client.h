@@ -46,7 +46,7 @@ enum muster_verdict_kind {
   MUSTER_ACCEPTED = 1,  /* durable now, first copy */
   MUSTER_DUPLICATE = 2, /* durable before, same id and content */
   MUSTER_CONFLICT = 3,  /* same id, other content is durable */
-  MUSTER_INVALID = 4    /* refused; reason and field say why; the node keeps it in quarantine */
+  MUSTER_INVALID = 4    /* refused; reason and field say why; the node keeps it in quarantine, within a quota */
 };
 
 /* The final verdict on one record. BUSY and RETRY never come here: the library sends again. Valid during the callback. */

@@ -18,11 +18,9 @@
 #include <unistd.h>
 
 #include "core/datadir.h"
-#include "core/scratch.h"
+#include "core/scratch_place.h"
 
 #define LONG_NAME "a-directory-with-a-name-so-long-that-no-socket-below-it-could-be-bound-since-its-address-has-107-bytes-only"
-
-static char scratch[SCRATCH_BYTES];
 
 /* The one of the C library, with a note of what was synced: nothing else tells that a name is on the disk. */
 static ino_t synced[64];
@@ -57,21 +55,6 @@ static int setup(void **state)
   unsetenv("MUSTER_DATA");
   unsetenv("XDG_RUNTIME_DIR");
   return 0;
-}
-
-static int teardown(void **state)
-{
-  (void)state;
-  scratch_remove(scratch);
-  return 0;
-}
-
-static void below(char out[LIMIT_PATH_BYTES], const char *name) { snprintf(out, LIMIT_PATH_BYTES, "%s/%s", scratch, name); }
-
-static unsigned mode_of(const char *path)
-{
-  struct stat info;
-  return stat(path, &info) == 0 ? info.st_mode & 07777 : 0;
 }
 
 static void test_name(void **state)

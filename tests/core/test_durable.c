@@ -14,31 +14,13 @@
 
 #include "core/durable.h"
 #include "core/limits.h"
-#include "core/scratch.h"
-
-static char scratch[SCRATCH_BYTES];
+#include "core/scratch_place.h"
 
 static int setup(void **state)
 {
   (void)state;
   scratch_make(scratch);
   return 0;
-}
-
-static int teardown(void **state)
-{
-  (void)state;
-  scratch_remove(scratch);
-  return 0;
-}
-
-static void below(char out[LIMIT_PATH_BYTES], const char *name) { snprintf(out, LIMIT_PATH_BYTES, "%s/%s", scratch, name); }
-
-static unsigned mode_of(const char *path)
-{
-  struct stat info;
-  assert_int_equal(stat(path, &info), 0);
-  return (unsigned)(info.st_mode & 07777);
 }
 
 static void read_all(const char *path, char out[64])

@@ -379,6 +379,56 @@ static int teardown(void **state)
   return rmdir(directory);
 }
 
+static unsigned long locked_kib(void)
+{
+  unsigned long kib = 0;
+  char line[256];
+  FILE *f = fopen("/proc/self/status", "re");
+  while (f && fgets(line, sizeof line, f) && sscanf(line, "VmLck: %lu", &kib) != 1)
+    ;
+  if (f)
+    fclose(f);
+  return kib;
+}
+
+/* What a process without privileges and without a limit of locked memory is told. */
+static int holds_without_a_limit(void)
+{
+  const struct rlimit none = {0};
+  struct key_pair *pair;
+  struct failure f = FAILURE_NONE;
+  if (setrlimit(RLIMIT_MEMLOCK, &none) != 0 || (getuid() == 0 && setuid(12345) != 0))
+    return 1;
+  if (key_hold(&pair, &f) != MUSTER_ERR_CONFIG || pair != NULL)
+    return 2;
+  return strstr(f.text, "locked memory") && strstr(f.text, "limit is 0") ? 0 : 3;
+}
+
+static void a_secret_in_use_is_locked_in_memory(void **state)
+{
+  (void)state;
+  struct key_pair *pair;
+  struct failure f = FAILURE_NONE;
+  int status = 0;
+#ifdef __SANITIZE_ADDRESS__
+  skip(); /* AddressSanitizer makes mlock do nothing */
+#endif
+  const unsigned long before = locked_kib();
+  assert_int_equal(key_hold(&pair, &f), MUSTER_OK);
+  memset(pair, 1, sizeof *pair);
+  assert_true(locked_kib() > before);
+  key_let_go(pair);
+  assert_int_equal(locked_kib(), before);
+  key_let_go(NULL);
+  fflush(NULL);
+  const pid_t pid = fork();
+  if (pid == 0)
+    _exit(holds_without_a_limit());
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -386,6 +436,7 @@ int main(void)
       cmocka_unit_test(a_key_is_written_once_and_read_back),
       cmocka_unit_test(a_public_key_is_a_word_or_a_file),
       cmocka_unit_test(a_writer_that_is_killed_leaves_no_key),
+      cmocka_unit_test(a_secret_in_use_is_locked_in_memory),
       cmocka_unit_test(a_key_file_that_cannot_be_trusted_is_refused),
       cmocka_unit_test(keys_are_allowed_and_revoked_under_lasting_numbers),
       cmocka_unit_test(a_damaged_list_allows_nobody),

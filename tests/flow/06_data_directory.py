@@ -140,6 +140,51 @@ def full_disk(t):
         check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 20000, "stored")
 
 
+def low_disk_at_start(t):
+    """a node that starts below its reserve can be read, and says at ready that it tells BUSY"""
+    t.node().stop()
+    node = t.node("-s", "store.disk_reserve_bytes=16TiB")
+    check("BUSY" in node.ready_line and "disk_reserve_bytes" in node.ready_line, node.ready_line)
+    check("disk.low" in node.log(), node.log())
+    check("BUSY: disk" in t.muster("status").text(), "status")
+    t.muster("tally")
+    node.stop()
+
+
+def index_is_full(t):
+    """the memory of the index is bounded: BUSY with its own reason, readable, and a larger bound opens it again"""
+    bound = ("--workers", "1", "-s", "store.index_bytes=4MiB")
+    node = t.node(*bound)
+    stream = t.generate(200000)
+    submit = t.popen("submit", "--timeout", "600", "-", stdin=subprocess.PIPE, stdout=-1, stderr=-1)
+    feed(submit, stream, 0)
+    wait_until(lambda: t.status()["shards"][0]["index_full"], 20, "the index to be full")
+    shard = t.status()["shards"][0]
+    check(shard["records"] <= shard["index_records_max"] and shard["index_bytes"] <= 8 << 20, str(shard))
+    c = wire.Client(node.endpoints("ipc")[0])
+    words = c.submit([wire.record(t.random) for _ in range(20)]).words
+    check_equal({(w.verdict, w.reason) for w in words}, {(wire.BUSY, wire.wire.REASON_BUSY_MEMORY)}, "while full")
+    check("BUSY: memory" in t.muster("status").text(), t.muster("status").text())
+    check("cause=memory" in node.log() and "store.index_bytes" in node.log(), node.log())
+    check(submit.poll() is None, "submit did not wait")
+    conserved(t)
+    node.stop()
+    node = t.node(*bound)  # what was taken can be opened with the same bound, and is not written to
+    check("index_bytes" in node.ready_line, node.ready_line)
+    check_equal(number(r"total +([\d,]+)", t.muster("tally").text()), shard["records"], "readable")
+    node.stop()
+    node = t.node("-s", "store.index_bytes=64MiB")
+    done = finished(submit)
+    check_equal(summary(done)["accepted"] + summary(done)["duplicate"], 200000, done.error())
+    conserved(t)
+    node.stop()
+    refused = t.muster("run", "--data", t.data, "--listen", "none", "-s", "store.index_bytes=4MiB", code=78)
+    needed = number(r"needs (\d+) bytes", refused.error())
+    t.node("-s", f"store.index_bytes={needed}").stop()
+    check("index_bytes" in t.muster("run", "--data", t.data, "--listen", "none", "-s", "store.index_bytes=16TiB", code=78).error(), "more than there is")
+    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 200000, "stored")
+
+
 def filled_to_the_last_block(t):
     """something else fills the disk in the middle of a stream: the node waits for room, then goes on by itself, nothing lost"""
     with small_disk(t, "160m"):
@@ -184,5 +229,5 @@ def write_fails(t):
     check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 30000, "stored")
 
 
-main("data directory", [of_another_user, open_to_others, foreign_directory, read_only, shard_missing, truncated_file, flipped_bit, newer_format, full_disk, filled_to_the_last_block,
+main("data directory", [of_another_user, open_to_others, foreign_directory, read_only, shard_missing, truncated_file, flipped_bit, newer_format, full_disk, low_disk_at_start, index_is_full, filled_to_the_last_block,
                         write_fails])

@@ -1,9 +1,11 @@
 #!/usr/bin/python3
-"""Refused records: kept, listed without their content, replayed once the cause is mended; and the record that kills a worker."""
+"""Refused records: kept, listed without their content, replayed once the cause is mended, dropped when judged; and the record that kills a worker."""
 import re
+import subprocess
+import time
 
 import wire
-from harness import check, check_equal, main, number, summary, wait_until
+from harness import check, check_equal, feed, finished, main, number, summary, wait_until
 from oracle import conserved
 from wire import ACCEPTED, INVALID, record
 
@@ -27,7 +29,6 @@ def listed_without_payload(t):
 def replay_after_the_cause_is_mended(t):
     """a record too far in the future is accepted by replay once the rule allows it"""
     node = t.node()
-    import time
     ahead = record(t.random, encounter_time=int((time.time() + 3600) * 1e6))
     t.muster("submit", "-", stdin=wire.stream_of([ahead]), code=65)
     check("TIME_IN_FUTURE" in t.muster("quarantine", "list").text(), "listed")
@@ -35,8 +36,11 @@ def replay_after_the_cause_is_mended(t):
     node = t.node("-s", "rules.future_skew_s=7200")
     replayed = t.muster("quarantine", "replay").text()
     check_equal(number(r"([\d,]+) accepted", replayed), 1, "accepted by replay")
-    check_equal(number(r"([\d,]+) duplicate", t.muster("quarantine", "replay", code=None).text()), 1, "replay again is harmless")
+    check_equal(number(r"dropped ([\d,]+) of 1", replayed), 1, "given back to the quota")
+    check_equal(number(r"replayed ([\d,]+)", t.muster("quarantine", "replay").text()), 0, "replay again is harmless")
+    check("empty" in t.muster("quarantine", "list").text(), "what was accepted is no longer refused")
     node.stop()
+    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 1, "stored")
 
 
 def quota_is_bounded(t):
@@ -48,6 +52,108 @@ def quota_is_bounded(t):
     wait_until(lambda: [p for p in t.status()["processes"] if p["role"] == "worker-0"][0]["counters"]["quarantine_overflow"] == 15, 5, "the overflow to be counted")
     check_equal(worker["records_invalid"], 25, "invalid")
     node.stop()
+
+
+def listed(t):
+    """(address, reason) of every entry, in the order of the list"""
+    return re.findall(r"^ *(\d+:\d+) +(\w+)", t.muster("quarantine", "list", "--rows", "0").text(), re.M)
+
+
+def bad(t, citizenships, futures):
+    ahead = int((time.time() + 3600) * 1e6)
+    return wire.stream_of([record(t.random, citizenship="ZZZ") for _ in range(citizenships)] +
+                          [record(t.random, encounter_time=ahead) for _ in range(futures)])
+
+
+def list_is_in_order(t):
+    """entries are listed by shard and number, and the rows shown are the first of that order"""
+    node = t.node("--workers", "3")
+    t.muster("submit", "-", stdin=bad(t, 60, 0), code=65)
+    addresses = [tuple(map(int, a.split(":"))) for a, _ in listed(t)]
+    check_equal(len(addresses), 60, "entries")
+    check_equal(addresses, sorted(addresses), "the order")
+    few = t.muster("quarantine", "list", "--rows", "7").text()
+    check_equal(re.findall(r"^ *(\d+:\d+) ", few, re.M), ["%d:%d" % a for a in addresses[:7]], "the first rows")
+    check("53 more, by shard and number" in few, few)
+    node.stop()
+
+
+def replay_gives_room_again(t):
+    """one bad configuration fills the quota; once it is mended, replay makes room, whoever had sent the records"""
+    quota = ("--workers", "1", "-s", "store.quarantine_records=20")
+    node = t.node(*quota)
+    t.muster("submit", "-", stdin=bad(t, 5, 15), code=65)
+    node.stop()
+    node = t.node(*quota, "-s", "rules.future_skew_s=7200")
+    replayed = t.muster("quarantine", "replay", code=65).text()
+    check_equal((number(r"([\d,]+) accepted", replayed), number(r"([\d,]+) invalid", replayed), number(r"dropped ([\d,]+) of 15", replayed)),
+                (15, 5, 15), replayed)
+    check_equal([r for _, r in listed(t)], ["CITIZENSHIP"] * 5, "what stays")
+    t.muster("submit", "-", stdin=bad(t, 20, 0), code=65)
+    check_equal(len(listed(t)), 20, "there is room for 15 more, and no more")
+    wait_until(lambda: t.status()["shards"][0]["quarantined"] == 20, 5, "the gauge")
+    conserved(t)
+    node.stop()
+    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 15, "stored")
+
+
+def drop_what_was_judged(t):
+    """drop one entry, all of a reason, all of a submitter, what was accepted meanwhile; beside a node under load and without one"""
+    node = t.node()
+    t.muster("submit", "-", stdin=bad(t, 30, 12), code=65)
+    load = t.popen("submit", "--batch", "200", "-", stdin=subprocess.PIPE, stdout=-1, stderr=-1)
+    feed(load, t.generate(60000), 3)
+    entries = listed(t)
+    check_equal(number(r"dropped (\d+) of 1$", t.muster("quarantine", "drop", entries[0][0]).text()), 1, "dropped")
+    check(entries[0] not in listed(t) and listed(t) == entries[1:], "one entry, and no other")
+    t.muster("quarantine", "drop", entries[0][0], code=66)
+    t.muster("quarantine", "drop", code=64)
+    t.muster("quarantine", "drop", "--submitter", "nobody", code=66)
+    left = [e for e in entries[1:] if e[1] != "TIME_IN_FUTURE"]
+    t.muster("quarantine", "drop", "--reason", "TIME_IN_FUTURE")
+    check_equal(listed(t), left, "by reason")
+    check_equal(summary(finished(load))["accepted"], 60000, "the load beside it")
+    kept = t.muster("quarantine", "drop", "--stored").text()
+    check(f"{len(left)} stay: their record is not in the store" in kept, kept)
+    check_equal(listed(t), left, "nothing was accepted since")
+    node.stop()
+    later = t.muster("quarantine", "drop", "--submitter", "local").text()
+    check("when the node starts" in later and len(listed(t)) == len(left), later)
+    node = t.node()
+    wait_until(lambda: "empty" in t.muster("quarantine", "list").text(), 5, "what was asked without a node")
+    conserved(t)
+    node.stop()
+    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 60000, "stored")
+
+
+def resent_is_found_stored(t):
+    """a submitter that sends again what was refused leaves its entry, which drop --stored finds"""
+    node = t.node()
+    ahead = record(t.random, encounter_time=int((time.time() + 3600) * 1e6))
+    t.muster("submit", "-", stdin=wire.stream_of([ahead]), code=65)
+    node.stop()
+    node = t.node("-s", "rules.future_skew_s=7200")
+    t.muster("submit", "-", stdin=wire.stream_of([ahead]))
+    check_equal(len(listed(t)), 1, "still listed")
+    check_equal(number(r"dropped (\d+) of 1$", t.muster("quarantine", "drop", "--stored").text()), 1, "dropped")
+    node.stop()
+    t.muster("verify")
+
+
+def killed_while_dropping(t):
+    """a worker that is killed between the commit and the end of a request: its successor goes on, nothing else is lost"""
+    t.env["MUSTER_FAULT_ONCE_DIR"] = t.directory
+    for fault in ("store.in-transaction:kill:3", "store.dropped:kill"):
+        node = t.node("--workers", "1", variant="faults", env={"MUSTER_FAULT": fault})
+        t.muster("submit", "-", stdin=bad(t, 10, 10), code=65)
+        t.muster("submit", "-", stdin=t.generate(300, t.seed % 100))
+        t.muster("quarantine", "drop", "--reason", "TIME_IN_FUTURE")
+        check_equal([r for _, r in listed(t)], ["CITIZENSHIP"] * 10, fault)
+        check("event=child.died" in node.log(), f"{fault}: nobody died: {node.log()[-2000:]}")
+        conserved(t)
+        t.muster("quarantine", "drop", "--reason", "CITIZENSHIP")
+        node.stop()
+        check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 300, "stored")
 
 
 def poison_is_isolated(t):
@@ -66,4 +172,5 @@ def poison_is_isolated(t):
     node.stop()
 
 
-main("quarantine", [listed_without_payload, replay_after_the_cause_is_mended, quota_is_bounded, poison_is_isolated])
+main("quarantine", [listed_without_payload, replay_after_the_cause_is_mended, quota_is_bounded, list_is_in_order, replay_gives_room_again, drop_what_was_judged,
+                    resent_is_found_stored, killed_while_dropping, poison_is_isolated])

@@ -9,6 +9,7 @@
 #include "ops/data_root.h"
 #include "ops/preflight.h"
 #include "proto/text.h"
+#include "store/read.h"
 
 static void the_number_of_workers_is_the_stores(void **state)
 {
@@ -126,6 +127,62 @@ static void limits_are_judged_with_numbers(void **state)
   assert_int_equal(ops_preflight_judge(&config, needed, (rlim_t)(config.map_bytes + 4 * LIMIT_GIB), &failure), MUSTER_OK);
 }
 
+static void the_memory_of_the_index_is_judged_with_numbers(void **state)
+{
+  (void)state;
+  struct config config;
+  char number[32];
+  struct failure failure = FAILURE_NONE;
+  /* Two shards of a million at most: what one needs, twice. */
+  const struct ops_shards_survey survey = {.records = 1500000, .records_most = 1000000};
+  const uint64_t needed = 2 * store_index_bytes_needed(1000000);
+  assert_in_range(needed, 2 * 20 * 1000000, 2 * 26 * 1000000);
+  config_defaults(&config);
+  config.workers = 2;
+  assert_int_equal(ops_preflight_index(&config, &survey, 8 * LIMIT_GIB, &failure), MUSTER_OK);
+  assert_true(config.index_bytes == 4 * LIMIT_GIB);
+  config.index_bytes = 0; /* half would be too little, all is enough */
+  assert_int_equal(ops_preflight_index(&config, &survey, needed + 1, &failure), MUSTER_OK);
+  assert_true(config.index_bytes == needed);
+  config.index_bytes = needed;
+  assert_int_equal(ops_preflight_index(&config, &survey, 8 * LIMIT_GIB, &failure), MUSTER_OK);
+  assert_int_equal(ops_preflight_index(&config, &survey, 0, &failure), MUSTER_OK); /* not known */
+  config.index_bytes = needed - 1;
+  assert_int_equal(ops_preflight_index(&config, &survey, 8 * LIMIT_GIB, &failure), MUSTER_ERR_CONFIG);
+  snprintf(number, sizeof number, "%llu", (unsigned long long)needed);
+  assert_non_null(strstr(failure.text, number));
+  assert_non_null(strstr(failure.text, "index_bytes"));
+  for (int chosen = 0; chosen < 2; chosen++) { /* a machine that is too small for what is stored */
+    failure = FAILURE_NONE;
+    config.index_bytes = chosen ? needed : 0;
+    assert_int_equal(ops_preflight_index(&config, &survey, needed - 1, &failure), MUSTER_ERR_CONFIG);
+    assert_non_null(strstr(failure.text, number));
+  }
+  failure = FAILURE_NONE;
+  config.index_bytes = 9 * LIMIT_GIB;
+  assert_int_equal(ops_preflight_index(&config, &survey, 8 * LIMIT_GIB, &failure), MUSTER_ERR_CONFIG);
+  assert_non_null(strstr(failure.text, "9.0 GiB"));
+  failure = FAILURE_NONE;
+  config.index_bytes = 0;
+  assert_int_equal(ops_preflight_index(&config, &survey, 0, &failure), MUSTER_ERR_CONFIG);
+}
+
+static void a_disk_that_cannot_be_asked_is_told(void **state)
+{
+  (void)state;
+  struct config config;
+  char path[LIMIT_PATH_BYTES];
+  struct failure failure = FAILURE_NONE;
+  config_defaults(&config);
+  assert_int_equal(ops_preflight_disk(&data, &config, &failure), MUSTER_OK);
+  config.disk_reserve_bytes = UINT64_MAX; /* too little is no failure: the node can be read */
+  assert_int_equal(ops_preflight_disk(&data, &config, &failure), MUSTER_OK);
+  datadir_path(&data, path, "store");
+  assert_int_equal(rmdir(path), 0);
+  assert_int_equal(ops_preflight_disk(&data, &config, &failure), MUSTER_ERR_IO);
+  assert_non_null(strstr(failure.text, path));
+}
+
 static void the_soft_limit_of_descriptors_is_raised(void **state)
 {
   (void)state;
@@ -151,6 +208,8 @@ int main(void)
       cmocka_unit_test_setup_teardown(the_identity_is_made_once, begin, end),
       cmocka_unit_test_setup_teardown(the_identity_is_the_stores, begin, end),
       cmocka_unit_test_setup_teardown(limits_are_judged_with_numbers, begin, end),
+      cmocka_unit_test_setup_teardown(the_memory_of_the_index_is_judged_with_numbers, begin, end),
+      cmocka_unit_test_setup_teardown(a_disk_that_cannot_be_asked_is_told, begin, end),
       cmocka_unit_test_setup_teardown(the_soft_limit_of_descriptors_is_raised, begin, end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

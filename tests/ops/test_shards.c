@@ -5,28 +5,12 @@
 
 #include <string.h>
 
-#include "core/scratch.h"
+#include "ops/data_root.h"
 #include "ops/shards.h"
 #include "proto/digest.h"
+#include "store/store.h"
 
-static char root[SCRATCH_BYTES];
-static struct datadir data;
 static uint8_t node_id[16] = {7, 7, 7};
-
-static int begin(void **state)
-{
-  (void)state;
-  struct failure failure = FAILURE_NONE;
-  scratch_make(root);
-  return datadir_create(&data, root, &failure);
-}
-
-static int end(void **state)
-{
-  (void)state;
-  scratch_remove(root);
-  return 0;
-}
 
 static void append(struct store *s, uint8_t number)
 {

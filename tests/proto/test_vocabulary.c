@@ -189,6 +189,7 @@ static void test_reasons_have_a_sentence(void **state)
   for (unsigned i = 0; i < d->n_values; i++) {
     uint32_t reason = (uint32_t)d->values[i].value;
     const char *sentence = vocabulary_reason_sentence(reason);
+    assert_in_range(reason, 0, LIMIT_REASONS - 1);
     if (strcmp(sentence, "unknown") == 0 || strlen(sentence) < 10)
       fail_msg("%s has no sentence", d->values[i].name);
     for (unsigned k = 0; k < i; k++)

@@ -149,6 +149,34 @@ static void a_reserved_index_does_not_grow(void **state)
     expect_only(fixture_mix(SEED + n), n + 1);
 }
 
+/* A bounded index takes as many entries as it said within its bytes; what comes after that costs a page a table at the most. */
+static void a_bound_holds(void **state)
+{
+  (void)state;
+  static const uint64_t bounds[] = {4 << 20, 5 << 20, 20 << 20, 48 << 20};
+  for (unsigned b = 0; b < sizeof bounds / sizeof bounds[0]; b++) {
+    store_index_finish(&x);
+    store_index_init(&x);
+    const uint64_t most = store_index_bound(&x, bounds[b]), floor = bounds[b] / (4 << 20) * (4 << 20);
+    assert_true(most >= floor / 24 && most <= floor / 20);
+    assert_true(store_index_bytes_needed(most) <= bounds[b]);
+    assert_true(store_index_bytes_needed(most + most / 10) > floor);
+    for (uint64_t n = 0; n < most; n++)
+      assert_int_equal(store_index_insert(&x, fixture_mix(SEED + n), n + 1), MUSTER_OK);
+    assert_true(x.bytes <= floor + floor / 8);
+    for (uint64_t n = most; n < most + LIMIT_COMMIT_RECORDS; n++)
+      assert_int_equal(store_index_insert(&x, fixture_mix(SEED + n), n + 1), MUSTER_OK);
+    assert_true(x.bytes <= floor + STORE_INDEX_TABLES * UINT64_C(4096));
+    for (uint64_t n = 0; n < most; n += 7)
+      expect_only(fixture_mix(SEED + n), n + 1);
+    for (unsigned i = 0; i < STORE_INDEX_TABLES; i++)
+      expect_order(&x.table[i]);
+    store_index_finish(&x);
+    assert_int_equal(store_index_reserve(&x, most), MUSTER_OK); /* the bound stays */
+    assert_true(x.bytes <= floor);
+  }
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -158,6 +186,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(equal_fingerprints_are_all_yielded_in_their_order, setup, teardown),
       cmocka_unit_test_setup_teardown(runs_may_pass_the_end_of_a_table, setup, teardown),
       cmocka_unit_test_setup_teardown(a_reserved_index_does_not_grow, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_bound_holds, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -142,7 +142,7 @@ static void facts_tell_the_shard(void **state)
   store_reader_facts(r, &facts);
   assert_int_equal(facts.records, RECORDS);
   assert_int_equal(facts.shards, 1);
-  assert_true(facts.file_bytes > RECORDS * 200 && facts.disk_free_bytes > 0);
+  assert_true(facts.file_bytes > RECORDS * 200);
   assert_int_equal(facts.map_bytes, UINT64_C(1) << 30);
   store_reader_close(r);
 }

@@ -82,6 +82,39 @@ static void a_process_opens_a_shard_once(void **state)
   store_reader_close(r);
 }
 
+/* What is stored opens with the memory that is told to be needed, from the hint and by a rebuild, and not with less. */
+static void an_index_over_its_bound_is_refused_with_the_number(void **state)
+{
+  struct fixture *x = *state;
+  struct failure failure;
+  struct store_facts facts;
+  char hint[320], number[32];
+  const uint64_t records = 200000, needed = store_index_bytes_needed(records);
+  struct store *s = fixture_open(x);
+  store_facts(s, &facts);
+  assert_int_equal(facts.index_records_max, 0);
+  fixture_fill(s, 0, records, 50000);
+  store_close(s);
+  fixture_file(x, hint, "index.hint");
+  for (int rebuilt = 0; rebuilt < 2; rebuilt++) {
+    if (rebuilt)
+      assert_int_equal(unlink(hint), 0);
+    x->options.index_bytes = needed / 2;
+    assert_int_equal(open_status(x, &failure), MUSTER_ERR_CONFIG);
+    snprintf(number, sizeof number, "%llu", (unsigned long long)needed);
+    assert_non_null(strstr(failure.text, number));
+    assert_non_null(strstr(failure.text, "store.index_bytes"));
+    assert_true(rebuilt || access(hint, F_OK) == 0);
+    x->options.index_bytes = needed;
+    s = fixture_open(x);
+    store_facts(s, &facts);
+    assert_int_equal(facts.rebuilt, rebuilt);
+    assert_true(facts.index_bytes <= needed);
+    assert_true(facts.index_records_max >= records);
+    store_close(s);
+  }
+}
+
 static void identity_is_checked(void **state)
 {
   struct fixture *x = *state;
@@ -358,6 +391,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(one_owner_at_a_time, setup, teardown),
       cmocka_unit_test_setup_teardown(a_process_opens_a_shard_once, setup, teardown),
       cmocka_unit_test_setup_teardown(identity_is_checked, setup, teardown),
+      cmocka_unit_test_setup_teardown(an_index_over_its_bound_is_refused_with_the_number, setup, teardown),
       cmocka_unit_test_setup_teardown(a_newer_format_is_named_and_left_alone, setup, teardown),
       cmocka_unit_test_setup_teardown(a_cut_data_file_is_seen_before_it_is_touched, setup, teardown),
       cmocka_unit_test_setup_teardown(an_empty_data_file_is_a_beginning_only_without_the_marker, setup, teardown),

@@ -370,8 +370,39 @@ static void a_directory_without_a_store_cannot_be_verified(void **state)
   fixture_remove(&x);
 }
 
-int main(void)
+#ifdef MUSTER_FAULTS
+static int verifies_and_says(const char *path)
 {
+  struct fixture_faults faults = {0};
+  struct store_verify_result result;
+  struct failure failure = FAILURE_NONE;
+  const int status = store_verify(path, fixture_report, &faults, NULL, &result, &failure);
+  printf("%s", failure.text);
+  fflush(stdout);
+  return -status;
+}
+
+/* The system gives memory that it does not have, and ends somebody later: what there is must be asked before. */
+static void memory_that_is_not_there_is_told_before_anything_is_read(void **state)
+{
+  struct fixture *x = *state;
+  char said[512], number[32];
+  const int status = fixture_again("store.verify-memory:fail", "verify", x->path, said, sizeof said);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), -MUSTER_ERR_MEMORY);
+  snprintf(number, sizeof number, "%u bytes", RECORDS * STORE_VERIFY_RECORD_BYTES);
+  assert_non_null(strstr(said, number));
+}
+#endif
+
+int main(int argc, char **argv)
+{
+#ifdef MUSTER_FAULTS
+  if (argc == 3 && strcmp(argv[1], "verify") == 0)
+    return verifies_and_says(argv[2]);
+#endif
+  (void)argc;
+  (void)argv;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(a_sound_shard_has_no_fault, setup, teardown),
       cmocka_unit_test(an_empty_shard_has_no_fault),
@@ -387,6 +418,9 @@ int main(void)
       cmocka_unit_test(a_record_of_another_shard_is_told),
       cmocka_unit_test_setup_teardown(damage_in_the_quarantine_is_told, setup, teardown),
       cmocka_unit_test(a_directory_without_a_store_cannot_be_verified),
+#ifdef MUSTER_FAULTS
+      cmocka_unit_test_setup_teardown(memory_that_is_not_there_is_told_before_anything_is_read, setup, teardown),
+#endif
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

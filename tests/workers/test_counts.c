@@ -90,17 +90,19 @@ static void test_gauges_of_the_store(void **state)
                                     .fingerprint_hits = 6,
                                     .fingerprint_false = 7,
                                     .quarantined = 8,
-                                    .quarantine_overflow = 9};
-  const struct watermark mark = {.blocked = true, .free_bytes = 10, .reserve_bytes = 11};
+                                    .quarantine_overflow = 9,
+                                    .index_records_max = 12};
+  const struct watermark mark = {.reason = MUSTER__V1__REASON__REASON_BUSY_MEMORY, .free_bytes = 10, .reserve_bytes = 11};
   static const enum counter_id ids[] = {COUNTER_store_records,     COUNTER_store_bytes,        COUNTER_store_map_bytes,
                                         COUNTER_index_bytes,       COUNTER_index_growths,      COUNTER_fingerprint_hits,
                                         COUNTER_fingerprint_false, COUNTER_quarantine_records, COUNTER_quarantine_overflow,
-                                        COUNTER_disk_free_bytes,   COUNTER_disk_reserve_bytes};
+                                        COUNTER_disk_free_bytes,   COUNTER_disk_reserve_bytes, COUNTER_index_records_max};
   (void)state;
   counts_store(counters, &facts, &mark);
   for (uint64_t i = 0; i < sizeof ids / sizeof ids[0]; i++)
     expect(ids[i], i + 1);
   expect(COUNTER_store_blocked, 1);
+  expect(COUNTER_index_full, 1);
 }
 
 static void test_dropped_answers(void **state)

@@ -43,6 +43,7 @@ static void test_low_disk_is_busy_until_there_is_space(void **state)
   assert_int_equal(count_of(COUNTER_disk_free_bytes), RESERVE_BYTES - 1);
 
   node.disk_bytes = RESERVE_BYTES;
+  wait_for_watermark();
   worker_refresh(node.worker);
   assert_int_equal(count_of(COUNTER_store_blocked), 0);
   put(1, 0);
