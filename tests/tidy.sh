@@ -36,7 +36,7 @@ for room in include core proto store workers ingest client ops bench; do
 done
 # The commands that live outside ops/ (submit, generate) share its manner of speaking, and nothing else of it.
 grep -nE '^#include "ops/' $(git ls-files 'client/*.[ch]' 'bench/*.[ch]') | grep -vE 'ops/(commands|options|table)\.h' && complain "only commands.h, options.h and table.h of ops/ may be included outside it"
-grep -lE '^#include <lmdb.h>' $(git ls-files '*.c' '*.h') | grep -v '^store/\|^bench/micro/\|^tests/store/' && complain "lmdb.h outside store/"
+grep -lE '^#include <lmdb.h>' $(git ls-files '*.c' '*.h') | grep -v '^store/\|^bench/micro/\|^bench/peers/\|^tests/store/' && complain "lmdb.h outside store/"
 grep -lE '^#include <zmq.h>' $(git ls-files '*.c' '*.h') | grep -vE '^(core/link(_frame|_socket)?\.c|ingest/auth\.c|client/|tests/)' && complain "zmq.h outside core/link*.c, ingest/auth.c, client/"
 
 git grep -nIE '\b(TODO|FIXME|HACK)\b' -- '*.c' '*.h' '*.py' '*.sh' Makefile ':!tests/tidy.sh' && complain "unfinished marks"
@@ -44,7 +44,7 @@ for f in $(git ls-files 'tests/*.c' | grep '/test_'); do grep -qE 'assert_' "$f"
 
 if command -v cppcheck >/dev/null; then
   cppcheck -q --std=c11 --language=c --error-exitcode=1 --inline-suppr --suppress=missingIncludeSystem --suppress=unusedFunction --suppress=uninitvar --suppress="*:$B/gen/*" -DPROTOBUF_C_VERSION_NUMBER=1004001 -DPROTOBUF_C_MIN_COMPILER_VERSION=1000000 \
-    --enable=warning,portability -I. -Iinclude -I"$B/gen" -D_GNU_SOURCE -j2 core proto ingest workers store client ops bench/*.c || complain "cppcheck"
+    --enable=warning,portability -I. -Iinclude -I"$B/gen" -D_GNU_SOURCE -j2 core proto ingest workers store client ops bench/*.c bench/peers/peer.c || complain "cppcheck"
 fi
 [ $bad -eq 0 ] && echo "tidy: all right"
 exit $bad
