@@ -7,12 +7,14 @@ of the servers stand below, each with its reason; those of the clients in bench/
 
     bench/peers.py [MUSTER]       prints a table, writes build/bench/peers.json
     RECORDS_SMALL=2000000 RECORDS_LARGE=10000000 ROUNDS=3    distinct records, and rounds at the small size (one at the large)
-    IDS=v7        v4: ids in no order, to see what the order of UUIDv7 is worth to a tree
     PEERS=all     or some, separated by commas
     PEERS_DIR=/var/tmp            where servers and Muster keep their data; not a tmpfs, whose fdatasync does nothing
 
 Exit code: 0 the run came to its end and every number was checked; 1 a bar is not met; 64 usage; 69 Muster itself could not be measured; 70 a peer that is here
-failed or lost a record; 73 no room; 75 interrupted. Bars are judged at 2 and 10 million only."""
+failed or lost a record; 73 no room; 75 interrupted. Bars are judged at 2 and 10 million only.
+
+The ids are UUIDv7 in order of time, the kindest order there is for a tree: each insert goes to its right edge. What a tree makes of ids in no order is shown at the
+small size for those that have one, with UUIDv4; reported, without a bar."""
 import contextlib
 import json
 import os
@@ -35,7 +37,6 @@ DRIVERS = os.path.join(BENCH, "peers")
 SMALL = int(os.environ.get("RECORDS_SMALL", "2000000"))
 LARGE = int(os.environ.get("RECORDS_LARGE", "10000000" if "RECORDS_SMALL" not in os.environ else str(5 * SMALL)))
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
-IDS = os.environ.get("IDS", "v7")
 CHOSEN = os.environ.get("PEERS", "all").split(",")
 IDLE_ROUNDS, IDLE_RECORDS = 5, 300
 BUDGET_S = 29 * 60  # the whole run; what does not fit is reported as failed
@@ -172,7 +173,9 @@ def driver(name, *arguments):
 
 class Peer:
     """One row: how its server starts, which driver loads it, and what must be stored afterwards."""
+    settings = {}
     large = True  # measured at the large size, too
+    tree = False  # keeps its ids in a tree or in sorted runs, to which their order matters
 
     def __init__(self, name, title):
         self.name, self.title = name, title
@@ -189,6 +192,7 @@ class Peer:
 
 
 class Postgresql(Peer):
+    tree = True
     settings = {
         "shared_buffers": ("6GB", "table and index stay in memory at ten million"),
         "max_wal_size": ("16GB", "no checkpoint within a round"),
@@ -197,7 +201,6 @@ class Postgresql(Peer):
         "wal_level": ("minimal", "nothing is replicated, so less is logged"),
         "max_wal_senders": ("0", "needed by wal_level = minimal"),
         "wal_buffers": ("64MB", "a batch fits four times and more"),
-        "wal_compression": ("lz4", "smaller images of pages in the log"),
         "full_page_writes": ("on", "off is not safe on this file system"),
         "autovacuum": ("off", "a round ends before it would help, and it takes a core"),
         "jit": ("off", "the statement is short"),
@@ -333,7 +336,7 @@ class Rabbitmq(Peer):
 
 
 class Embedded(Peer):
-    settings = {}  # all of them are in its driver
+    tree = True  # and the settings are all in its driver
 
     def __init__(self, name, title, package):
         super().__init__(name, title)
@@ -435,7 +438,7 @@ class Muster(Peer):
 
 def idle(world):
     """Acks of single records, both servers up and idle, their rounds alternating: medians in ms of Muster over ipc and PostgreSQL on its unix socket."""
-    peer, ours, theirs, stream = PEERS[0], [], [], Stream(world, IDLE_ROUNDS * IDLE_RECORDS, 0)
+    peer, ours, theirs, stream = PEERS[0], [], [], Stream(world, IDLE_ROUNDS * IDLE_RECORDS, resubmitted_percent=0)
     with peer.server(world) as (base, port), Node(world) as node:
         for i in range(IDLE_ROUNDS):
             ours.append(driver("muster_idle", stream.path, node.data, IDLE_RECORDS, i * IDLE_RECORDS)["ack_p50_ms"])
@@ -449,10 +452,11 @@ def idle(world):
 # ---- the run ----
 
 class Stream:
-    def __init__(self, world, distinct, resubmitted_percent=2):
-        self.path, self.distinct = os.path.join(world, f"stream-{distinct}-{resubmitted_percent}.pb"), distinct
+    def __init__(self, world, distinct, ids="v7", resubmitted_percent=2):
+        self.path, self.distinct, self.ids = os.path.join(world, f"stream-{distinct}-{ids}-{resubmitted_percent}.pb"), distinct, ids
+        self.label = f"{distinct:,}" + ("" if ids == "v7" else f" {ids}")
         with open(self.path, "wb") as f:
-            subprocess.run([MUSTER, "generate", "--profile", "fy2021-southwest", "--records", str(distinct), "--seed", "1", "--duplicates", str(resubmitted_percent), "--ids", IDS],
+            subprocess.run([MUSTER, "generate", "--profile", "fy2021-southwest", "--records", str(distinct), "--seed", "1", "--duplicates", str(resubmitted_percent), "--ids", ids],
                            stdout=f, check=True)
         self.bytes = os.path.getsize(self.path)
         self.lines = None  # told by the first to send it
@@ -480,14 +484,15 @@ def checked_round(peer, world, stream):
         raise Failed(f"{report['fresh']:,} were said to be new, not {stream.distinct:,}: no figure")
     report["client_share"] = report["client_cpu_s"] / report["wall_s"] / CORES
     report["fdatasync_us"] = sync
-    print(f"  {peer.title:<30}{stream.distinct:>12,}{report['records_per_s']:>13,.0f} /s   client {report['client_share']:>4.0%} of {CORES} cores   fdatasync {sync:,} us", flush=True)
+    print(f"  {peer.title:<30}{stream.label:>14}{report['records_per_s']:>13,.0f} /s   client {report['client_share']:>4.0%} of {CORES} cores   fdatasync {sync:,} us", flush=True)
     return report
 
 
 def rounds_of(peer, world, streams, rows):
     """Every round of one peer into rows; a peer that is absent or fails gets its reason instead of a figure."""
     for stream, count in streams:
-        row = rows.setdefault((peer.name, stream.distinct), {"peer": peer.name, "title": peer.title, "records": stream.distinct, "rounds": [], "absent": None, "failed": None})
+        row = rows.setdefault((peer.name, stream.label), {"peer": peer.name, "title": peer.title, "records": stream.distinct, "ids": stream.ids, "label": stream.label,
+                                                          "rounds": [], "absent": None, "failed": None})
         try:
             if CHOSEN != ["all"] and peer.name not in CHOSEN and not isinstance(peer, Muster):
                 raise Absent("not asked for")
@@ -500,7 +505,7 @@ def rounds_of(peer, world, streams, rows):
             row["failed"], row["rounds"] = str(why), []
             keep_logs(world, peer.name)
         if row["absent"] or row["failed"]:
-            print(f"  {peer.title:<30}{stream.distinct:>12,}  {'absent' if row['absent'] else 'FAILED'}: {row['absent'] or row['failed']}", flush=True)
+            print(f"  {peer.title:<30}{stream.label:>14}  {'absent' if row['absent'] else 'FAILED'}: {row['absent'] or row['failed']}", flush=True)
 
 
 def keep_logs(world, name):
@@ -509,17 +514,18 @@ def keep_logs(world, name):
             shutil.copy(os.path.join(world, entry), os.path.join(BENCH, f"failed-{name}-{entry}"))
 
 
-def rate(rows, name, size):
-    rounds = rows.get((name, size), {}).get("rounds")
+def rate(rows, name, label):
+    rounds = rows.get((name, label), {}).get("rounds")
     return statistics.median(r["records_per_s"] for r in rounds) if rounds else None
 
 
 def summary_of(rows, idle_ms):
-    def ratio(name, size):
-        ours, theirs = rate(rows, "muster", size), rate(rows, name, size)
+    def ratio(name, label):
+        ours, theirs = rate(rows, "muster", label), rate(rows, name, label)
         return round(ours / theirs, 3) if ours and theirs else None
-    s = {f"{name}_ratio_2m": ratio(name, SMALL) for name in ("postgresql", "nats", "redis")}
-    s |= {f"{name}_ratio": ratio(name, LARGE) for name in ("postgresql", "nats", "redis", "rabbitmq_blob", "sqlite", "rocksdb", "lmdb")}
+    s = {f"{name}_ratio_2m": ratio(name, f"{SMALL:,}") for name in ("postgresql", "nats", "redis")}
+    s |= {f"{name}_ratio": ratio(name, f"{LARGE:,}") for name in ("postgresql", "nats", "redis", "rabbitmq_blob", "sqlite", "rocksdb", "lmdb")}
+    s |= {f"{name}_ratio_2m_v4": ratio(name, f"{SMALL:,} v4") for name in ("postgresql", "sqlite", "rocksdb", "lmdb")}
     s["idle_over_postgresql"] = round(idle_ms["muster"] / idle_ms["postgresql"], 3) if idle_ms.get("postgresql") else None
     return s
 
@@ -527,25 +533,25 @@ def summary_of(rows, idle_ms):
 def judged(name, value):
     """True, False, or None where there is nothing to judge."""
     size_is_right = LARGE == 10000000 if name.endswith("_ratio") else SMALL == 2000000 if name.endswith("_2m") else True
-    if name not in BARS or value is None or not size_is_right or IDS != "v7":
+    if name not in BARS or value is None or not size_is_right:
         return None
     sign, bar = BARS[name]
     return value >= bar if sign == ">=" else value <= bar
 
 
 def print_table(rows):
-    print(f"\n{'':<30}{'records':>12}{'records/s':>13}{'Muster is':>11}{'client':>8}  {'ack':<31}{'dedup reaches':<25}verdict on each record")
-    for size in (SMALL, LARGE):
-        for (name, records), row in rows.items():
-            if records != size:
+    print(f"\n{'':<30}{'records, ids':>14}{'records/s':>13}{'Muster is':>11}{'client':>8}  {'ack':<31}{'dedup reaches':<25}verdict on each record")
+    for wanted in dict.fromkeys(label for _, label in rows):
+        for (name, label), row in rows.items():
+            if label != wanted:
                 continue
             if not row["rounds"]:
-                print(f"{row['title']:<30}{size:>12,}{'—':>13}  {'absent' if row['absent'] else 'FAILED'}: {row['absent'] or row['failed']}")
+                print(f"{row['title']:<30}{label:>14}{'—':>13}  {'absent' if row['absent'] else 'FAILED'}: {row['absent'] or row['failed']}")
                 continue
-            median, first, ours = rate(rows, name, size), row["rounds"][0], rate(rows, "muster", size)
+            median, first, ours = rate(rows, name, label), row["rounds"][0], rate(rows, "muster", label)
             times = f"{ours / median:.2f} x" if ours and name != "muster" else ""
             share = statistics.median(r["client_share"] for r in row["rounds"])
-            print(f"{row['title']:<30}{size:>12,}{median:>13,.0f}{times:>11}{share:>8.0%}  {first['ack']:<31}{first['dedup']:<25}{first['verdict']}")
+            print(f"{row['title']:<30}{label:>14}{median:>13,.0f}{times:>11}{share:>8.0%}  {first['ack']:<31}{first['dedup']:<25}{first['verdict']}")
         print()
 
 
@@ -561,10 +567,10 @@ def print_bars(summary, idle_ms):
 
 def measure(world):
     syncs, rows, idle_ms = [fsync_us(world)], {}, {"muster": None, "postgresql": None}
-    small, large = Stream(world, SMALL), Stream(world, LARGE)
+    small, large, unordered = Stream(world, SMALL), Stream(world, LARGE), Stream(world, SMALL, ids="v4")
     muster = Muster("muster", "Muster, tcp with CURVE")
-    print(f"{small.bytes >> 20:,} and {large.bytes >> 20:,} MiB of records, 2 % sent twice, ids {IDS}; fdatasync of 1 MiB {syncs[0]:,} us", flush=True)
-    rounds_of(muster, world, [(small, ROUNDS), (large, 1)], rows)
+    print(f"{small.bytes >> 20:,} and {large.bytes >> 20:,} MiB of records, 2 % sent twice; fdatasync of 1 MiB {syncs[0]:,} us", flush=True)
+    rounds_of(muster, world, [(small, ROUNDS), (large, 1), (unordered, 1)], rows)
     try:
         if CHOSEN == ["all"] or "postgresql" in CHOSEN:
             idle_ms["muster"], idle_ms["postgresql"] = idle(world)
@@ -573,8 +579,8 @@ def measure(world):
         print(f"  idle acks: no figure: {why}", flush=True)
     for peer in PEERS:
         sizes = [(small, ROUNDS if isinstance(peer, (Postgresql, Nats, Redis)) else 1), (large, 1)]
-        rounds_of(peer, world, sizes if peer.large else sizes[:1], rows)
-    rounds_of(muster, world, [(small, ROUNDS), (large, 1)], rows)
+        rounds_of(peer, world, (sizes if peer.large else sizes[:1]) + ([(unordered, 1)] if peer.tree else []), rows)
+    rounds_of(muster, world, [(small, ROUNDS), (large, 1), (unordered, 1)], rows)
     syncs.append(fsync_us(world))
     return rows, idle_ms, syncs
 
@@ -607,7 +613,7 @@ def main():
         shutil.rmtree(world, ignore_errors=True)
     summary = summary_of(rows, idle_ms)
     result = {"summary": summary, "bars": {k: {"bar": f"{sign} {bar}", "met": judged(k, summary[k])} for k, (sign, bar) in BARS.items()},
-              "records_small": SMALL, "records_large": LARGE, "ids": IDS, "resubmitted_percent": 2, "batch": 1000, "seconds": round(time.monotonic() - STARTED),
+              "records_small": SMALL, "records_large": LARGE, "resubmitted_percent": 2, "batch": 1000, "seconds": round(time.monotonic() - STARTED),
               "host": {"kernel": platform.release(), "cores": CORES, "machine": platform.machine()}, "fdatasync_1mib_us": syncs, "idle_ack_p50_ms": idle_ms,
               "settings": {p.name: {k: {"value": v, "why": why} for k, (v, why) in p.settings.items()} for p in PEERS},
               "rows": list(rows.values())}
@@ -615,11 +621,11 @@ def main():
         json.dump(result, f, indent=2)
     print_table(rows)
     print_bars(summary, idle_ms)
-    failed = [f"{r['title']} at {r['records']:,}" for r in rows.values() if r["failed"]]
+    failed = [f"{r['title']} at {r['label']}" for r in rows.values() if r["failed"]]
     print(f"{result['seconds'] // 60} min {result['seconds'] % 60} s" + (f"; failed: {', '.join(failed)}" if failed else ""))
-    if rate(rows, "muster", SMALL) is None or rate(rows, "muster", LARGE) is None:
+    if rate(rows, "muster", f"{SMALL:,}") is None or rate(rows, "muster", f"{LARGE:,}") is None:
         sys.exit(69)
-    if failed or "why" in idle_ms and rows[("postgresql", SMALL)]["rounds"]:
+    if failed or "why" in idle_ms and rows[("postgresql", f"{SMALL:,}")]["rounds"]:
         sys.exit(70)
     sys.exit(1 if any(judged(k, v) is False for k, v in summary.items()) else 0)
 
