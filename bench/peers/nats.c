@@ -9,7 +9,7 @@
  * Settings: 4,096 messages in flight (1,024 measured the same within noise); the id as 22 characters of base64, shorter in the header and in the
  *           window's memory than hex. Acks come to one synchronous subscription, and are taken when the window is full until it is half empty, so that
  *           the client's threads do not wake each other at each ack, and are searched for the one word that matters: js_PublishMsgAsync, which
- *           parses each ack and keeps each message, took a third more of the processors and was slower by a tenth to a quarter. A second stream,
+ *           parses each ack and keeps each message, took half as much again of the processors and was slower by a tenth to a quarter. A second stream,
  *           half of the ids to each, gave nothing on two cores. Those of the server stand in bench/peers.py.
  *
  * `nats STREAM URL`
