@@ -4,6 +4,7 @@
 #   make run        the surge of fiscal year 2021, end to end, against the published figures
 #   make test       every test; ends with "N passed, N failed"
 #   make bench      throughput beside the limit of the machine; bench-growth: one store to fifty million records
+#   make bench-peers     beside PostgreSQL, NATS, Redis, RabbitMQ, SQLite, RocksDB and LMDB, in one run of about 20 minutes
 #   make bench-micro     nanoseconds a record of each step of a record's way
 #   make bench-check     instructions a record of each, against the baseline (bench-baseline: renews it)
 #   make kills      ROUNDS=1000  kill -9 at seeded moments, with an oracle outside the node
@@ -32,6 +33,8 @@ PACKAGES_BUILD := gcc make pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-c
                   libinih-dev libjansson-dev libxxhash-dev
 PACKAGES_TEST  := $(PACKAGES_BUILD) g++ clang libclang-rt-14-dev libcmocka-dev valgrind python3 python3-zmq python3-protobuf netcat-openbsd \
                   clang-format cppcheck help2man git
+PACKAGES_PEERS := postgresql-15 nats-server redis-server rabbitmq-server libpq-dev libnats-dev libhiredis-dev librabbitmq-dev libsqlite3-dev \
+                  librocksdb-dev
 MODULES := libzmq libprotobuf-c lmdb libuv inih jansson libxxhash
 
 WARN    := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wformat=2
@@ -65,7 +68,8 @@ say =
 else
 say = @printf '  %-5s %s\n' $(1) $(2);
 endif
-.PHONY: all man deps deps-bench deps-man deps-test run test tools bench bench-growth bench-micro bench-check bench-baseline kills fuzz tidy format install clean lib unit
+.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools peers bench bench-growth bench-peers bench-micro bench-check bench-baseline kills fuzz tidy \
+        format install clean lib unit
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -85,6 +89,8 @@ deps:
 	$(call INSTALL_MISSING,$(PACKAGES_BUILD))
 deps-bench:
 	$(call INSTALL_MISSING,$(PACKAGES_BUILD) python3 gnuplot-nox strace git)
+deps-peers: deps-bench
+	@bench/peers/packages.sh $(PACKAGES_PEERS)
 deps-man:
 	$(call INSTALL_MISSING,$(PACKAGES_BUILD) help2man)
 deps-test:
@@ -135,7 +141,8 @@ install: all man
 # ---- unit tests ----
 $(BIN)/tests/%: tests/%.c $(BODY)
 	@mkdir -p $(@D)
-	$(call say,TEST,$@)$(CC) $(CPPFLAGS) -Itests $(CFLAGS_ALL) -MMD -MP -MF $@.d $< $(BODY) $(LDLIBS_ALL) -lcmocka -o $@
+	$(call say,TEST,$@)$(CC) $(CPPFLAGS) -Itests $(CFLAGS_ALL) -MMD -MP -MF $@.d $< $(filter %.o,$^) $(LDLIBS_ALL) -lcmocka -o $@
+$(BIN)/tests/bench/test_peer: $(O)/bench/peers/peer.o
 unit: $(TESTS)
 
 # ---- small programs of the benchmarks: one of many cases, and each of bench/tools on its own ----
@@ -149,6 +156,28 @@ tools: $(patsubst bench/tools/%.c,$(B)/bench/%,$(wildcard bench/tools/*.c))
 $(B)/bench/%: bench/tools/%.c
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $< -llmdb -o $@
+
+# ---- drivers of the peers: one program each, on its library's development package; without that it is not built and its peer is absent ----
+PEERS := postgresql nats redis rabbitmq sqlite rocksdb lmdb
+PEER_MODULE_postgresql := libpq
+PEER_MODULE_nats       := libnats
+PEER_MODULE_redis      := hiredis
+PEER_MODULE_rabbitmq   := librabbitmq
+PEER_MODULE_sqlite     := sqlite3
+PEER_MODULE_rocksdb    := rocksdb
+PEER_MODULE_lmdb       := lmdb
+$(B)/bench/peers/muster_idle: bench/peers/muster_idle.c $(O)/bench/peers/peer.o $(BIN)/libmuster.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -MMD -MP -MF $@.d $(filter %.c %.o %.a,$^) $(LDLIBS_ALL) -o $@
+$(PEERS:%=$(B)/bench/peers/%): $(B)/bench/peers/%: bench/peers/%.c $(O)/bench/peers/peer.o
+	@mkdir -p $(@D)
+	@if pkg-config --exists $(PEER_MODULE_$*); then \
+	  printf '  %-5s %s\n' LINK $@; \
+	  $(CC) $(CPPFLAGS) $(CFLAGS_ALL) $$(pkg-config --cflags $(PEER_MODULE_$*)) -MMD -MP -MF $@.d $(filter %.c %.o,$^) $$(pkg-config --libs $(PEER_MODULE_$*)) -o $@; \
+	else \
+	  echo "muster: no $(PEER_MODULE_$*) for pkg-config: $@ is not built"; rm -f $@; \
+	fi
+peers: $(PEERS:%=$(B)/bench/peers/%) $(B)/bench/peers/muster_idle
 
 run: deps
 	@$(MAKE) -s --no-print-directory -j$$(nproc) all
@@ -173,6 +202,10 @@ bench-check bench-baseline: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=release $(B)/bench/micro
 	@bench/micro/check.py $(B)/bench/micro $(if $(filter bench-baseline,$@),--renew)
 
+bench-peers: deps-peers
+	@$(MAKE) --no-print-directory -j$$(nproc) all peers tools
+	@bench/peers.py $(B)/muster
+
 kills: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=faults all
 	@tests/kills.sh $(ROUNDS)
@@ -189,4 +222,4 @@ format:
 clean:
 	rm -rf $(B)
 
--include $(shell find $(B)/obj $(BIN)/tests -name '*.d' 2>/dev/null)
+-include $(shell find $(B)/obj $(BIN)/tests $(B)/bench/peers -name '*.d' 2>/dev/null)
