@@ -110,16 +110,17 @@ static error_t parse(int key, char *text, struct argp_state *state)
   return 0;
 }
 
-static const char doc[] = "Submits the records of FILE (`-`: standard input) and waits until each has its verdict: ACCEPTED (durable now), "
-                          "DUPLICATE (durable before), CONFLICT "
-                          "(another content under its id is durable) or INVALID (refused, kept in the node's quarantine).\v"
-                          "Running it again is always right: whatever is stored already is answered DUPLICATE. A node that dies meanwhile "
-                          "is waited for, and what it left unanswered is sent again. "
-                          "Without --endpoint the node is found through --data or MUSTER_DATA.\n\n"
-                          "Exit code: 0 all accepted or duplicate; 65 some record was bad, invalid or in conflict; 66 no such input or "
-                          "node directory; 69 no node answered at all; 75 "
-                          "some records have no verdict, and may be stored; 76 protocol or version; 77 key refused.\n\n"
-                          "Example: muster generate --records 100000 | muster submit -";
+static const char doc[] =
+    "Submits the records of FILE (`-`: standard input) and waits until each has its verdict: ACCEPTED (durable now), "
+    "DUPLICATE (durable before), CONFLICT "
+    "(another content under its id is durable) or INVALID (refused, kept in the node's quarantine).\v"
+    "Running it again is always right: whatever is stored already is answered DUPLICATE. A node that dies meanwhile "
+    "is waited for, and what it left unanswered is sent again. "
+    "Without --endpoint the node is found through --data or MUSTER_DATA.\n\n"
+    "Exit code: 0 all accepted or duplicate; 65 some record was bad, invalid or in conflict, or FILE holds no records; 66 no such input or "
+    "node directory; 69 no node answered at all; 75 "
+    "some records have no verdict, and may be stored; 76 protocol or version; 77 key refused.\n\n"
+    "Example: muster generate --records 100000 | muster submit -";
 static const struct argp_child children[] = {{&ops_options_data, 0, NULL, 0}, {0}};
 static const struct argp argp = {options, parse, "FILE|-", doc, children, NULL, NULL};
 
