@@ -364,9 +364,9 @@ static void only_what_was_in_hand_is_accused(void **state)
   }
   for (int i = 0; i < 50; i++) {
     assert_int_equal(r->queue[0].head.kind, HOP_SUSPECT);
-    die(r);
-    r->in_hand[0] = 77;
-    r->in_hand_count = (uint32_t)i % 2;
+    die_holding(r, 1); /* with another one: not alone, whatever the worker makes of suspects */
+    r->in_hand[i % 3 == 2] = 77;
+    r->in_hand_count = (uint32_t)i % 3;
     rise(r);
   }
   work(r);
