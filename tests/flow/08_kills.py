@@ -6,7 +6,7 @@ import shutil
 import time
 
 import wire
-from harness import SLOW, check, check_equal, delimited, main
+from harness import check, check_equal, delimited, main
 from oracle import Oracle, conserved
 
 ROUNDS = int(os.environ.get("ROUNDS", "20"))
@@ -30,13 +30,13 @@ def one_round(t, oracle, node, number):
     target = t.random.choice(["worker 0", "worker 1", f"ingest {len(ingests) - 1}", "node", "workers", "twice"])
     streams, submits = [], []
     for i in range(len(ingests)):  # one client an ingest; it may move to the other one
-        streams.append(t.generate(100000 // len(ingests), t.random.randrange(1 << 30), "--duplicates", "3"))
+        streams.append(t.generate(100000, t.random.randrange(1 << 30), "--duplicates", "3"))
         verdicts = t.path(f"v{i}.tsv")
         if os.path.exists(verdicts):
             os.unlink(verdicts)
         submits.append(t.popen("submit", t.write(f"s{i}.pb", streams[i]), "--endpoint", " ".join(ingests[i:] + ingests[:i]), "--verdicts", verdicts, "--timeout", "60",
                                stdout=-1, stderr=-1))
-    time.sleep(t.random.random() * 0.15 * SLOW)
+    time.sleep(t.random.random() * 0.15)
     running = any(submit.poll() is None for submit in submits)
     if target == "node":
         node.kill_all()
