@@ -21,7 +21,7 @@ static void hop_on_writable(void *context, struct link *link)
 {
   struct ingest_hop *h = context;
   (void)link;
-  ingest_shard_pump(h->shard);
+  ingest_shard_pump(h->shard, clock_monotonic_ns());
 }
 
 static void hop_reopen(struct ingest_hop *h)

@@ -107,11 +107,11 @@ void ingest_pieces_remove(struct ingest_pieces *p, uint32_t at)
 
 uint64_t ingest_pieces_id(const struct ingest_pieces *p, uint32_t at) { return p->piece[at].life << PIECE_INDEX_BITS | at; }
 
-uint32_t ingest_pieces_find(const struct ingest_pieces *p, uint64_t id)
+uint32_t ingest_pieces_find(const struct ingest_pieces *p, uint64_t id, enum ingest_piece_state state)
 {
   uint32_t at = (uint32_t)(id & ((1u << PIECE_INDEX_BITS) - 1));
-  bool owes = at < p->max && p->piece[at].state == INGEST_PIECE_SENT && ingest_pieces_id(p, at) == id;
-  return owes ? at : INGEST_PIECE_NONE;
+  bool found = at < p->max && p->piece[at].state == state && ingest_pieces_id(p, at) == id;
+  return found ? at : INGEST_PIECE_NONE;
 }
 
 /* ---- halving ---- */

@@ -19,16 +19,18 @@ enum ingest_piece_state { INGEST_PIECE_FREE, INGEST_PIECE_WAITING, INGEST_PIECE_
 
 struct ingest_piece {
   enum ingest_piece_state state;
-  bool suspect;                        /* was with the worker through two deaths */
-  bool isolate;                        /* one record, to be quarantined unread */
-  uint32_t deaths;                     /* of the worker while this was with it */
-  uint32_t deaths_alone;               /* and nothing else was */
+  bool suspect;                        /* two workers died with it in hand */
+  bool isolate;                        /* one record, not to be decoded again */
+  bool resend;                         /* its worker died: the next sending is a second one */
+  uint32_t deaths;                     /* of workers that had it in hand, until it is a suspect */
+  uint32_t deaths_alone;               /* of workers that had nothing else in hand */
   uint64_t life;                       /* of this entry */
   uint64_t part_id;                    /* gather's */
   uint32_t first_record, record_count; /* range of the part */
   uint32_t submitter;
   int64_t received_us;       /* wall clock, of the batch */
   uint64_t entered_ns;       /* monotonic */
+  uint64_t sent_ns;          /* monotonic, of the last sending */
   struct link_frame records; /* delimited stream */
   uint32_t next, prev;       /* in its list, or the next free one */
 };
@@ -57,8 +59,8 @@ void ingest_pieces_insert(struct ingest_pieces *p, uint32_t at, uint32_t before)
 void ingest_pieces_remove(struct ingest_pieces *p, uint32_t at);
 
 uint64_t ingest_pieces_id(const struct ingest_pieces *p, uint32_t at);
-/* The sent piece of this id; INGEST_PIECE_NONE where it is of a former life. */
-uint32_t ingest_pieces_find(const struct ingest_pieces *p, uint64_t id);
+/* The piece of this id in this state; INGEST_PIECE_NONE where it is in another one, or the id is of a former life. */
+uint32_t ingest_pieces_find(const struct ingest_pieces *p, uint64_t id, enum ingest_piece_state state);
 
 /* Cuts a waiting suspect of two records or more in two; the second half follows the first in the list. false: no memory, it stays whole. */
 bool ingest_pieces_halve(struct ingest_pieces *p, uint32_t at);

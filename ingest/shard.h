@@ -4,14 +4,17 @@
  * words are there; its memory is taken at start. Process: ingest, one struct a shard.
  *
  * A piece is a part of a batch, or a range of one after halving. All pieces are sent as they come, and sent again when
- * the worker is back after a death. A piece that was with the worker through two deaths is a suspect: from then on
- * suspects are sent alone, one after the other, and everything else waits. A suspect during which the worker dies is
- * halved; a single record during which it dies twice (once could be an accident from outside) is sent as ISOLATE, to be
- * quarantined unread. With no suspect left all is as before. A worker that says BYE before it goes has not died: what it
- * left is sent again without suspicion. Finding one poison record among n costs about 4 + log2(n) deaths at most.
+ * the worker is back after a death. A worker serves all ingests, so being with it when it dies says nothing of a piece:
+ * what counts is what the dead worker had in hand, and its successor's WELCOME says that. A piece in hand at two deaths is
+ * a suspect: from then on suspects are sent one after the other, everything else waits, and the worker takes each as a
+ * group of its own, whatever other ingests send. A suspect that was in hand at a death was there alone, and is halved; a
+ * single record to which that happens twice (once could be an accident from outside) is sent as ISOLATE, not to be
+ * decoded again. With no suspect left all is as before. A worker that says BYE before it goes has nothing in hand. Finding
+ * one poison record among n costs about 4 + log2(n) deaths at most.
  *
- * A piece that has waited for the time-out while the shard said nothing for as long (down, or hung) is handed back: its
- * records are answered RETRY, and late words for it find nobody.
+ * A piece that has waited for the time-out while the shard said nothing for as long (down, or hung), one that was sent
+ * twice as long ago whatever else the shard says, and one whose words do not fit are handed back: their records are
+ * answered RETRY, which promises nothing, and late words for them find nobody.
  */
 #ifndef MUSTER_INGEST_SHARD_H
 #define MUSTER_INGEST_SHARD_H
@@ -30,7 +33,7 @@
   1000u /* a worker that is back within this costs submitters nothing; then batches for it are told BUSY_SHARD_DOWN */
 
 struct ingest_shard_seam {
-  /* Sends head and (PART, ISOLATE) records; takes the frame over on MUSTER_OK, leaves it on MUSTER_ERR_AGAIN (no room or no connection;
+  /* Sends head and (PART, SUSPECT, ISOLATE) records; takes the frame over on MUSTER_OK, leaves it on MUSTER_ERR_AGAIN (no room or no connection;
    * ingest_shard_pump will be called). */
   int (*send)(void *context, uint32_t shard, const struct hop_head *head, struct link_frame *records);
   /* Words for a range of a part; the frame may be moved out of. false: they could not be taken for lack of memory, so that the records
@@ -69,9 +72,9 @@ void ingest_shard_add(struct ingest_shard *s, uint64_t part_id, struct link_fram
 
 void ingest_shard_connected(struct ingest_shard *s);                     /* says HELLO */
 void ingest_shard_disconnected(struct ingest_shard *s, uint64_t now_ns); /* the worker is taken for dead */
-/* A message of the worker. false: it does not follow the hop's protocol (logged); nothing was done. */
+/* A message of the worker. false: it does not follow the hop's protocol (logged); the piece that it was about, if any, was handed back. */
 bool ingest_shard_message(struct ingest_shard *s, struct link_message *message, uint64_t now_ns);
-void ingest_shard_pump(struct ingest_shard *s);                  /* sends what may be sent now */
+void ingest_shard_pump(struct ingest_shard *s, uint64_t now_ns); /* sends what may be sent now */
 void ingest_shard_tick(struct ingest_shard *s, uint64_t now_ns); /* a few times a second: hands back what waited too long */
 
 /* Hung, or not serving for longer than the grace: new batches for it are told BUSY_SHARD_DOWN rather than filling the budget. */

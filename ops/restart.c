@@ -32,30 +32,35 @@ static uint32_t delay_after(uint32_t failed_starts)
   return delay_ms < RESTART_DELAY_MAX_MS ? delay_ms : RESTART_DELAY_MAX_MS;
 }
 
-struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now_ms, int exit_status, int signal)
+/* Enters a death into its ring. With the ring full, the slot that comes next holds the one that lies size - 1 deaths back. */
+static bool too_often(uint64_t *ring, uint64_t size, uint64_t *count, uint64_t now_ms, uint64_t window_ms)
 {
-  if (signal == 0 && exit_status == EX_TEMPFAIL) {
+  ring[*count % size] = now_ms;
+  ++*count;
+  return *count >= size && now_ms - ring[*count % size] < window_ms;
+}
+
+struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now_ms, struct ops_restart_death death)
+{
+  if (death.signal == 0 && death.exit_status == EX_TEMPFAIL) {
     r->ready = false;
     r->wanting++;
     return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = RESTART_WANTING_MS, .wanting = true};
   }
-  uint64_t *slot = &r->died_ms[r->deaths % RESTART_DEATHS];
+  bool was_ready = r->ready, holding = death.holding && was_ready;
+  bool used_up = holding ? too_often(r->holding_ms, RESTART_HOLDING, &r->holding, now_ms, RESTART_HOLDING_MS)
+                         : too_often(r->empty_ms, RESTART_DEATHS, &r->empty, now_ms, RESTART_WINDOW_MS);
   r->deaths++;
-  *slot = now_ms;
-  /* With the ring full, the slot that comes next holds the death that lies RESTART_DEATHS - 1 deaths back. */
-  uint64_t oldest_ms = r->died_ms[r->deaths % RESTART_DEATHS];
-  bool too_often = r->deaths >= RESTART_DEATHS && now_ms - oldest_ms < RESTART_WINDOW_MS;
-  bool was_ready = r->ready;
   r->ready = false;
   if (!was_ready)
     r->failed_starts++;
 
-  int code = code_of(exit_status, signal);
-  if (!was_ready && signal == 0 && is_final(exit_status))
+  int code = code_of(death.exit_status, death.signal);
+  if (!was_ready && death.signal == 0 && is_final(death.exit_status))
     return (struct ops_restart_decision){.verdict = RESTART_FINAL, .exit_code = code};
   if (r->failed_starts >= RESTART_STARTS)
     return (struct ops_restart_decision){.verdict = RESTART_STARTS_USED_UP, .exit_code = code};
-  if (too_often)
-    return (struct ops_restart_decision){.verdict = RESTART_DEATHS_USED_UP, .exit_code = code};
+  if (used_up)
+    return (struct ops_restart_decision){.verdict = holding ? RESTART_HOLDING_USED_UP : RESTART_DEATHS_USED_UP, .exit_code = code};
   return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = delay_after(r->failed_starts)};
 }

@@ -3,8 +3,10 @@
  * that it can be tested by itself. One for each child, owned by the supervisor. Times are milliseconds of any clock that
  * never goes back.
  *
- * Isolating a record that kills its worker costs some 25 deaths within seconds, each after "ready": that must pass. A
- * child that cannot even start, or that keeps dying for a minute, is a fault that a restart does not mend. One that ends
+ * A child that cannot even start, or that keeps dying for a minute with nothing in hand, is a fault that a restart does
+ * not mend. A death with records in hand is how a record that kills its worker is found: that costs some 18 deaths within
+ * seconds and ends with the record set aside and known, so it must pass, for several records, too. It has a bound of its
+ * own, as each record that is set aside so is one that was never read: past it the worker, not the records, is at fault. One that ends
  * with EX_TEMPFAIL lacks what comes back by itself (room on the disk, a lock that a process before it still has): it is
  * tried again for as long as that takes, and counts towards no limit.
  */
@@ -20,20 +22,26 @@
 #define RESTART_STARTS 5u          /* deaths in a row before "ready" that end the node */
 #define RESTART_DEATHS 100u        /* deaths of one child within RESTART_WINDOW_MS that end the node */
 #define RESTART_WINDOW_MS 60000u
+#define RESTART_HOLDING                                                                                                                    \
+  1000u /* deaths of one child with records in hand within RESTART_HOLDING_MS that end the node: some 50 records among 10,000 each */
+#define RESTART_HOLDING_MS 600000u
 
 struct ops_restart {
-  bool ready;                       /* of the present life */
-  uint32_t failed_starts;           /* deaths in a row before "ready" */
-  uint64_t deaths;                  /* since the supervisor started, those by EX_TEMPFAIL left out */
-  uint64_t wanting;                 /* deaths by EX_TEMPFAIL since the supervisor started */
-  uint64_t died_ms[RESTART_DEATHS]; /* a ring of the last deaths, by deaths modulo its size */
+  bool ready;                        /* of the present life */
+  uint32_t failed_starts;            /* deaths in a row before "ready" */
+  uint64_t deaths;                   /* since the supervisor started, those by EX_TEMPFAIL left out */
+  uint64_t wanting;                  /* deaths by EX_TEMPFAIL since the supervisor started */
+  uint64_t empty, holding;           /* deaths with nothing in hand, and with something */
+  uint64_t empty_ms[RESTART_DEATHS]; /* a ring of the last deaths, by their number modulo its size */
+  uint64_t holding_ms[RESTART_HOLDING];
 };
 
 enum ops_restart_verdict {
   RESTART_AGAIN, /* after delay_ms */
   RESTART_FINAL, /* its own message has said why; a new start would say the same */
   RESTART_STARTS_USED_UP,
-  RESTART_DEATHS_USED_UP
+  RESTART_DEATHS_USED_UP,
+  RESTART_HOLDING_USED_UP
 };
 
 struct ops_restart_decision {
@@ -46,7 +54,12 @@ struct ops_restart_decision {
 void ops_restart_init(struct ops_restart *r);
 void ops_restart_started(struct ops_restart *r);
 void ops_restart_ready(struct ops_restart *r);
-/* exit_status as by exit(3), meaningless where signal is not 0. Not to be called for a child that was told to end. */
-struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now_ms, int exit_status, int signal);
+struct ops_restart_death {
+  int exit_status; /* as by exit(3), meaningless where signal is not 0 */
+  int signal;
+  bool holding; /* it had records in hand */
+};
+/* Not to be called for a child that was told to end. */
+struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now_ms, struct ops_restart_death death);
 
 #endif

@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "core/counters.h"
+#include "core/hand.h"
 #include "core/limits.h"
 #include "core/log.h"
 #include "ops/endpoints.h"
@@ -108,7 +109,7 @@ static struct sums read_pages(const struct node *n)
   return sums;
 }
 
-/* Pages and endpoints that a former run with more ingests, or one that was killed, has left. */
+/* Pages and endpoints that a former run with more ingests, or one that was killed, has left, and what its workers had in hand. */
 static void remove_leftovers(const struct node *n)
 {
   char name[64], path[LIMIT_PATH_BYTES];
@@ -117,6 +118,10 @@ static void remove_leftovers(const struct node *n)
     snprintf(name, sizeof name, "run/counters/ingest-%u", i);
     datadir_path(n->data, path, name);
     unlink(path);
+  }
+  for (uint32_t i = 0; i < LIMIT_SHARDS; i++) {
+    hand_path(n->data, path, i);
+    hand_forget(path);
   }
 }
 
@@ -252,6 +257,18 @@ static void on_signal(uv_signal_t *handle, int number)
 
 /* ---- deaths ---- */
 
+static const char *how_often(enum ops_restart_verdict verdict)
+{
+  switch (verdict) {
+  case RESTART_STARTS_USED_UP: return "5 times in a row before it was ready";
+  case RESTART_HOLDING_USED_UP: return "1,000 times within ten minutes with records in hand";
+  default: return "100 times within a minute";
+  }
+}
+static_assert(RESTART_STARTS == 5 && RESTART_DEATHS == 100 && RESTART_WINDOW_MS == 60000 && RESTART_HOLDING == 1000 &&
+                  RESTART_HOLDING_MS == 600000,
+              "the last word says these numbers");
+
 static void give_up(struct node *n, const struct ops_process *p, struct ops_restart_decision decision)
 {
   char death[128];
@@ -264,30 +281,37 @@ static void give_up(struct node *n, const struct ops_process *p, struct ops_rest
     snprintf(n->last_word, sizeof n->last_word, "%s cannot run (%s): its line of role=%s above says why; the node has ended", p->role,
              death, p->role);
   else
-    snprintf(
-        n->last_word, sizeof n->last_word,
-        "%s died %u times %s, last by %s%s%s; the node has ended; what is acknowledged is on disk; look at the lines of role=%s above, "
-        "and at `muster "
-        "verify'",
-        p->role, decision.verdict == RESTART_STARTS_USED_UP ? RESTART_STARTS : RESTART_DEATHS,
-        decision.verdict == RESTART_STARTS_USED_UP ? "in a row before it was ready" : "within a minute", death, p->cause[0] ? ": " : "",
-        p->cause, p->role);
+    snprintf(n->last_word, sizeof n->last_word,
+             "%s died %s, last by %s%s%s; the node has ended; what is acknowledged is on disk; look at the lines of role=%s above, and at "
+             "`muster "
+             "verify'",
+             p->role, how_often(decision.verdict), death, p->cause[0] ? ": " : "", p->cause, p->role);
   log_event(LOG_ERROR, "node.gives-up", "child=%s deaths=%" PRIu64, p->role, p->restart.deaths);
   drain(n);
+}
+
+static bool had_records_in_hand(const struct node *n, const struct ops_process *p)
+{
+  char path[LIMIT_PATH_BYTES];
+  if (p->kind != n->worker[0].kind)
+    return false;
+  hand_path(n->data, path, p->index);
+  return hand_count(path) > 0;
 }
 
 static void on_death_unasked(struct node *n, struct ops_process *p)
 {
   char death[128], quoted[160];
-  struct ops_restart_decision decision = ops_restart_died(&p->restart, uv_now(&n->loop), p->exit_status, p->signal);
+  const struct ops_restart_death what = {.exit_status = p->exit_status, .signal = p->signal, .holding = had_records_in_hand(n, p)};
+  struct ops_restart_decision decision = ops_restart_died(&p->restart, uv_now(&n->loop), what);
   if (decision.wanting)
     log_event_gated(&n->gate_wanting, LOG_WARN, "child.wanting",
                     "child=%s times=%" PRIu64 " cause=\"no room, or a lock that another process has: its own line says which\" "
                     "retry_ms=%u until=\"it can start\" kept=\"all that was answered\"",
                     p->role, p->restart.wanting, decision.delay_ms);
   else
-    log_event(LOG_WARN, "child.died", "child=%s cause=%s was_ready=%d deaths=%" PRIu64, p->role,
-              log_quote(quoted, sizeof quoted, ops_process_death(p, death, sizeof death)), p->was_ready, p->restart.deaths);
+    log_event(LOG_WARN, "child.died", "child=%s cause=%s was_ready=%d holding=%d deaths=%" PRIu64, p->role,
+              log_quote(quoted, sizeof quoted, ops_process_death(p, death, sizeof death)), p->was_ready, what.holding, p->restart.deaths);
   if (decision.verdict == RESTART_AGAIN) {
     counters_begin(n->page);
     counters_add(n->page, COUNTER_restarts, 1);

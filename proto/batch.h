@@ -62,19 +62,22 @@ static inline uint32_t verdict_field(uint64_t word) { return (uint32_t)(word >> 
 
 /* ---- the hop ---- */
 
-/* Ingest is a DEALER with routing id "ingest-J", the worker a ROUTER that any number of ingests connect to. HELLO and WELCOME are one frame, PART is the head and the delimited records,
- * WORDS is the head and record_count words of 8 bytes. ISOLATE is a PART of one record that killed a worker: it is quarantined unread and answered INVALID. */
+/* Ingest is a DEALER with routing id "ingest-J", the worker a ROUTER that any number of ingests connect to. HELLO is one frame, PART is the head and the delimited records,
+ * WORDS is the head and record_count words of 8 bytes. WELCOME is the head and, where the former worker of the shard died with parts in hand, their part ids, 8 bytes each: of all
+ * ingests, each knows its own, as part ids begin at a random number. */
+/* SUSPECT is a PART that was in hand at deaths: the worker takes it as a group of its own, so that what it had in hand when it died says which part it was. ISOLATE is a SUSPECT of
+ * one record that killed a worker when it was alone: it is not decoded again; where the store does not have it, it is quarantined and answered INVALID. */
 /* BYE is one frame from a worker that stops in good order (drain, storage error) and will answer nothing more: what it leaves unanswered is sent again to
  * its successor, and is not suspected of having killed it. */
-enum hop_kind { HOP_HELLO = 1, HOP_WELCOME = 2, HOP_PART = 3, HOP_WORDS = 4, HOP_ISOLATE = 5, HOP_BYE = 6 };
+enum hop_kind { HOP_HELLO = 1, HOP_WELCOME = 2, HOP_PART = 3, HOP_WORDS = 4, HOP_ISOLATE = 5, HOP_BYE = 6, HOP_SUSPECT = 7 };
 
-#define HOP_VERSION 1
+#define HOP_VERSION 2
 #define HOP_HEAD_BYTES 64
 
 struct hop_head {
   uint32_t kind;
   uint32_t version;    /* HOP_VERSION; other versions are refused at HELLO */
-  uint64_t part_id;    /* chosen by the ingest, echoed in WORDS */
+  uint64_t part_id;    /* chosen by the ingest, echoed in WORDS, and in the next worker's WELCOME */
   uint64_t epoch;      /* WELCOME, WORDS: of the worker, another after each start */
   int64_t received_us; /* PART: wall clock at admission; becomes the record's time received */
   uint32_t submitter;  /* PART: number from the allow-list, 0 local */

@@ -5,6 +5,7 @@
 
 #include "core/fault.h"
 #include "proto/digest.h"
+#include "proto/wire.pb-c.h"
 #include "store/hint.h"
 #include "store/writer.h"
 
@@ -113,6 +114,27 @@ int store_find(struct store *s, const uint8_t id[16], uint64_t fingerprint, uint
   return 0;
 }
 
+int store_has_bytes(struct store *s, uint64_t sequence, const uint8_t *bytes, size_t size)
+{
+  assert(s->in_transaction && sequence > 0 && sequence <= s->meta.records + s->block.count);
+  if (s->failure.status)
+    return s->failure.status;
+  const uint8_t *known;
+  uint32_t known_size;
+  if (sequence > s->meta.records) {
+    const size_t i = sequence - s->meta.records - 1;
+    const uint32_t start = i ? s->block.ends[i - 1] : 0;
+    known = s->block.bytes + start;
+    known_size = s->block.ends[i] - start;
+  } else {
+    int code = writer_see(s, sequence);
+    known = code ? NULL : store_block_record(&s->seen, (uint32_t)(sequence - s->seen.header.first), &known_size);
+    if (!known)
+      return store_env_journal_failure(&s->failure, &s->env, code ? code : MDB_CORRUPTED, sequence, "nothing is acknowledged any more");
+  }
+  return known_size == size && memcmp(known, bytes, size) == 0;
+}
+
 uint64_t store_append(struct store *s, const struct encounter_view *record, const uint8_t digest[16], uint64_t fingerprint,
                       const struct store_receipt *receipt)
 {
@@ -147,6 +169,11 @@ void store_quarantine(struct store *s, const uint8_t *bytes, size_t size, uint32
   assert(s->in_transaction && size <= UINT32_MAX);
   if (s->failure.status)
     return;
+  if (reason == MUSTER__V1__REASON__REASON_KILLED_WORKER) {
+    uint8_t key[STORE_REFUSED_KEY_BYTES];
+    store_quarantine_key(key, receipt->submitter, bytes, size);
+    store_deadly_add(&s->deadly, key);
+  }
   const struct store_refused entry = {.reason = reason,
                                       .field = field,
                                       .submitter = receipt->submitter,
@@ -201,8 +228,18 @@ bool store_quarantine_drop(struct store *s, const struct store_refused_name *nam
     writer_stop(s, code, "a refused record could not be dropped; nothing of this transaction was kept");
     return false;
   }
+  store_deadly_forget(&s->deadly, name->key);
   s->refused_written = true;
   return true;
+}
+
+bool store_is_deadly(const struct store *s, const uint8_t *bytes, size_t size, uint32_t submitter)
+{
+  if (s->deadly.count == 0)
+    return false;
+  uint8_t key[STORE_REFUSED_KEY_BYTES];
+  store_quarantine_key(key, submitter, bytes, size);
+  return store_deadly_has(&s->deadly, key);
 }
 
 /* ---- commit ---- */

@@ -4,8 +4,9 @@
 #include <xxhash.h>
 
 #include "proto/varint.h"
+#include "proto/wire.pb-c.h"
 
-static void refused_key(uint8_t key[STORE_REFUSED_KEY_BYTES], uint32_t submitter, const uint8_t *bytes, size_t size)
+void store_quarantine_key(uint8_t key[STORE_REFUSED_KEY_BYTES], uint32_t submitter, const uint8_t *bytes, size_t size)
 {
   XXH128_canonical_t canonical;
   XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes, size));
@@ -92,7 +93,7 @@ int store_quarantine_put(const struct store_env *e, MDB_txn *txn, struct store_m
                          const struct store_refused *entry, bool *kept)
 {
   uint8_t name[STORE_REFUSED_KEY_BYTES];
-  refused_key(name, entry->submitter, entry->bytes, entry->size);
+  store_quarantine_key(name, entry->submitter, entry->bytes, entry->size);
   MDB_val key = {.mv_size = sizeof name, .mv_data = name}, found;
   *kept = true;
   int code = mdb_get(txn, e->quarantine, &key, &found);
@@ -102,7 +103,8 @@ int store_quarantine_put(const struct store_env *e, MDB_txn *txn, struct store_m
   code = quota_load(e, txn, entry->submitter, &quota);
   if (code)
     return code;
-  if (quota.records >= limits->records || quota.bytes + entry->size > limits->bytes) {
+  uint32_t more = entry->reason == MUSTER__V1__REASON__REASON_KILLED_WORKER ? STORE_QUOTA_DEADLY : 0;
+  if (quota.records >= limits->records + more || quota.bytes + entry->size > limits->bytes + (uint64_t)more * LIMIT_RECORD_BYTES) {
     *kept = false;
     return 0;
   }
@@ -172,6 +174,6 @@ bool store_quarantine_intact(const MDB_val *key, const MDB_val *value)
   const uint8_t *bytes = (const uint8_t *)value->mv_data + sizeof header;
   const size_t size = value->mv_size - sizeof header;
   memcpy(&header, value->mv_data, sizeof header);
-  refused_key(name, submitter, bytes, size);
+  store_quarantine_key(name, submitter, bytes, size);
   return memcmp(name, key->mv_data, sizeof name) == 0 && refused_checksum(header, submitter, bytes, size) == header.checksum;
 }

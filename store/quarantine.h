@@ -1,8 +1,9 @@
 /*
  * The quarantine: refused records, kept for people to look at, within a quota per submitter. Key = submitter
  * (big-endian) and XXH3-128 of the bytes, so the same bytes of the same submitter are one entry with a count, however
- * often they come. Entries go into the transaction in hand as they come: what a commit may hold bounds them. Inside
- * store/ only; the writer owns the struct.
+ * often they come. Entries go into the transaction in hand as they come: what a commit may hold bounds them. A record
+ * that killed a worker is kept past a full quota, up to a bound of its own: unknown, it would kill again at each resend.
+ * Inside store/ only; the writer owns the struct.
  */
 #ifndef MUSTER_STORE_QUARANTINE_H
 #define MUSTER_STORE_QUARANTINE_H
@@ -19,6 +20,7 @@
 
 #define STORE_REFUSED_KEY_BYTES 20u
 static_assert(sizeof(((struct store_refused_name *)0)->key) == STORE_REFUSED_KEY_BYTES, "a name holds a key");
+#define STORE_QUOTA_DEADLY 64u /* more entries of a submitter, of records that killed a worker */
 
 /* As stored, little-endian; the record's bytes follow. */
 struct store_refused_header {
@@ -39,6 +41,9 @@ static_assert(sizeof(struct store_quota) == 16, "the quota is a format");
 struct store_quarantine_limits {
   uint64_t records, bytes; /* per submitter */
 };
+
+/* The key of an entry. */
+void store_quarantine_key(uint8_t key[STORE_REFUSED_KEY_BYTES], uint32_t submitter, const uint8_t *bytes, size_t size);
 
 /* Keeps or counts one; meta's numbers follow. *kept tells whether anything was written (false: past the quota). An LMDB code. */
 int store_quarantine_put(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, const struct store_quarantine_limits *limits,

@@ -383,6 +383,18 @@ void store_close(struct store *s)
   destroy(s);
 }
 
+int store_recall_deadly(struct store *s, struct failure *failure)
+{
+  MDB_txn *txn;
+  assert(!s->in_transaction);
+  int status = store_env_begin_read(&s->env, &txn, failure);
+  if (status)
+    return status;
+  int code = store_deadly_load(&s->deadly, &s->env, txn);
+  mdb_txn_abort(txn);
+  return code ? store_env_failure(failure, &s->env, code, "its quarantine cannot be read") : MUSTER_OK;
+}
+
 void store_clear_readers(struct store *s) { store_env_clear_readers(&s->env); }
 
 void store_facts(const struct store *s, struct store_facts *out)

@@ -67,13 +67,21 @@ struct store_receipt {
 /* Appends a record that store_find did not find: its sequence, or 0 where the transaction has failed or the block is full (LIMIT_COMMIT_*; caller's mistake). Bytes are copied. */
 uint64_t store_append(struct store *s, const struct encounter_view *record, const uint8_t digest[16], uint64_t fingerprint,
                       const struct store_receipt *receipt);
-/* Keeps a refused record: reason and field as on the wire. The same bytes of the same submitter are kept once and counted. Past the quota it is counted, not kept. */
+/* 1: these are the very bytes of the record of this sequence, stored or appended in this transaction. 0: they are not. Negative: error. */
+int store_has_bytes(struct store *s, uint64_t sequence, const uint8_t *bytes, size_t size);
+/* Keeps a refused record: reason and field as on the wire. The same bytes of the same submitter are kept once and counted. Past the quota it is counted, not kept.
+ * With REASON_KILLED_WORKER the store knows these bytes of this submitter as deadly from now on. */
 void store_quarantine(struct store *s, const uint8_t *bytes, size_t size, uint32_t reason, uint32_t field,
                       const struct store_receipt *receipt);
 
 /* Drops a refused record, in the transaction in hand. false: it stays, because it is not there (any more), is damaged, or was to be dropped
  * only if stored and is not. */
 bool store_quarantine_drop(struct store *s, const struct store_refused_name *name, enum store_drop what);
+/* Whether these bytes of this submitter are known to have killed a worker. Nearly free where nothing is known to have. */
+bool store_is_deadly(const struct store *s, const uint8_t *bytes, size_t size, uint32_t submitter);
+/* Between open and the first begin: makes known as deadly what the quarantine has of that kind, up to a bound. Not at the start of a node: its people may have mended
+ * the cause, and a record is to be tried again then. */
+int store_recall_deadly(struct store *s, struct failure *failure);
 
 /* Writes the block, the tally, the quarantine and meta in one LMDB transaction and syncs. MUSTER_OK: everything since begin is durable. An empty transaction costs nothing.
  * Else: nothing of it is, and the store is stopped. */

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "core/failure.h"
+#include "store/deadly.h"
 #include "store/env.h"
 #include "store/index.h"
 #include "store/journal.h"
@@ -30,6 +31,7 @@ struct store {
   struct store_quarantine_limits quarantine_limits;
   uint64_t quarantine_overflow;
   uint64_t index_records_max; /* 0: no bound */
+  struct store_deadly deadly;
   uint64_t fingerprint_mask;
   uint64_t fingerprint_hits, fingerprint_false;
   int owner_fd; /* holds the flock */

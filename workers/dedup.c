@@ -44,3 +44,15 @@ int dedup_settle(struct store *store, uint32_t shard, const struct dedup_candida
   }
   return MUSTER_OK;
 }
+
+int dedup_judge_unread(struct store *store, const uint8_t id[16], const uint8_t *bytes, size_t size, uint64_t *sequence)
+{
+  uint8_t first_digest[16];
+  int found = store_find(store, id, store_prefetch(store, id), sequence, first_digest);
+  if (found <= 0)
+    return found < 0 ? found : MUSTER__V1__VERDICT__VERDICT_UNSPECIFIED;
+  int same = store_has_bytes(store, *sequence, bytes, size);
+  if (same < 0)
+    return same;
+  return same ? MUSTER__V1__VERDICT__VERDICT_DUPLICATE : MUSTER__V1__VERDICT__VERDICT_CONFLICT;
+}

@@ -29,4 +29,9 @@ void dedup_prepare(struct store *store, struct dedup_candidate *candidate);
  * are unchanged, and the transaction cannot be committed. */
 int dedup_settle(struct store *store, uint32_t shard, const struct dedup_candidate *run, size_t count);
 
+/* Of a record that is not to be decoded, with the id that a walk over its tags has found: DUPLICATE where the store has its very bytes,
+ * CONFLICT where it has others under this id, both with the sequence; VERDICT_UNSPECIFIED where it has none. Or the store's error. What came
+ * before in the group is to be settled first. */
+int dedup_judge_unread(struct store *store, const uint8_t id[16], const uint8_t *bytes, size_t size, uint64_t *sequence);
+
 #endif

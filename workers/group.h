@@ -23,7 +23,7 @@ struct group_part {
   uint32_t identity_size;
   uint64_t part_id;
   struct store_receipt receipt;
-  bool isolated;             /* HOP_ISOLATE: not to be read */
+  bool isolated;             /* HOP_ISOLATE: not to be decoded */
   struct link_frame records; /* the delimited stream */
   uint32_t record_count;
   uint64_t *words; /* record_count of them, in the group's array */

@@ -13,6 +13,7 @@
 #include "core/child.h"
 #include "core/clock.h"
 #include "core/fault.h"
+#include "core/hand.h"
 #include "core/link.h"
 #include "core/log.h"
 #include "proto/node_id.h"
@@ -32,6 +33,7 @@ struct process {
   uv_loop_t loop;
   struct child child;
   struct store *store;
+  struct hand *hand;
   struct worker *worker;
   struct link *link;
   uv_timer_t refresh;
@@ -111,6 +113,16 @@ static int open_store(struct process *p, struct failure *failure)
   return status == MUSTER_OK ? store_open(&p->store, &o, failure) : status;
 }
 
+/* Behind the store, whose owner lock says that no other worker writes there. What killed a worker before is known to its successors, and
+ * tried again when the node was started anew. */
+static int open_hand(struct process *p, struct failure *failure)
+{
+  char path[LIMIT_PATH_BYTES];
+  hand_path(&p->child.data, path, p->shard);
+  int status = hand_open(&p->hand, path, failure);
+  return status == MUSTER_OK && hand_has_former(p->hand) ? store_recall_deadly(p->store, failure) : status;
+}
+
 static int open_worker(struct process *p, struct failure *failure)
 {
   struct worker_options o = {
@@ -120,6 +132,7 @@ static int open_worker(struct process *p, struct failure *failure)
       .shards = p->shards,
       .config = &p->child.config,
       .counters = p->child.counters,
+      .hand = p->hand,
       .send = on_send,
       .on_stop = on_storage_failed,
       .context = p,
@@ -153,6 +166,8 @@ static int process_start(struct process *p, struct failure *failure)
   p->shards = p->child.config.workers;
   datadir_shard_path(&p->child.data, p->store_path, p->shard);
   int status = open_store(p, failure);
+  if (status == MUSTER_OK)
+    status = open_hand(p, failure);
   if (status == MUSTER_OK)
     status = open_worker(p, failure);
   if (status == MUSTER_OK)
@@ -191,6 +206,7 @@ static void process_finish(struct process *p)
   if (served)
     uv_close((uv_handle_t *)&p->refresh, NULL);
   worker_destroy(p->worker);
+  hand_close(p->hand);
   store_close(p->store);
   if (served)
     wait_since(start_ns, READ_NS);

@@ -14,6 +14,8 @@
 #include "workers/group.h"
 #include "workers/rules.h"
 
+static_assert(GROUP_PARTS <= HAND_PARTS, "a group can be noted whole");
+
 #define WORKER_RUN 64 /* records whose places in the index are fetched together; their views fit the first cache */
 
 struct ingest_peer {
@@ -26,13 +28,15 @@ struct worker {
   uint32_t shard, shards;
   uint64_t epoch;
   struct counters *counters;
+  struct hand *hand;
   int (*send)(void *context, struct link_message *message);
   void (*on_stop)(void *context);
   void *context;
   struct rules_context rules;
   struct watermark watermark;
   struct group group;
-  struct dedup_candidate *run;            /* WORKER_RUN of them */
+  struct dedup_candidate *run; /* WORKER_RUN of them */
+  size_t run_count;
   struct ingest_peer peer[LIMIT_INGESTS]; /* who said HELLO, and is told BYE */
   uint32_t peer_count;
   bool left;                   /* BYE was said: nothing is taken any more */
@@ -56,12 +60,39 @@ static void worker_refuse(struct worker *w, const struct group_record *r, uint32
 }
 
 /* A record of another shard is never stored here: two shards would each hold a first copy. Its word stays RETRY. */
-static bool worker_owns(struct worker *w, const struct encounter_view *record)
+static bool worker_owns(struct worker *w, const uint8_t id[16])
 {
-  if (digest_shard(record->field[FIELD_ENCOUNTER_ID].bytes, w->shards) == w->shard)
+  if (digest_shard(id, w->shards) == w->shard)
     return true;
   w->commit.misrouted++;
   return false;
+}
+
+static int worker_settle_run(struct worker *w)
+{
+  size_t count = w->run_count;
+  w->run_count = 0;
+  return dedup_settle(w->store, w->shard, w->run, count);
+}
+
+/* A record that killed a worker is not decoded again. Its id is found by the walk that ingest has routed it by, and the store is asked:
+ * a worker may have died behind the commit of a record that is harmless. Whatever it is told, unless it is stored, it is kept as deadly. */
+static int worker_judge_unread(struct worker *w, const struct group_record *r)
+{
+  uint64_t sequence = 0;
+  const uint8_t *id = scan_encounter_id(r->bytes, r->size);
+  int verdict = worker_settle_run(w);
+  if (verdict < 0 || (id && !worker_owns(w, id)))
+    return verdict;
+  if (id)
+    verdict = dedup_judge_unread(w->store, id, r->bytes, r->size, &sequence);
+  if (verdict < 0)
+    return verdict;
+  if (verdict != MUSTER__V1__VERDICT__VERDICT_DUPLICATE)
+    worker_refuse(w, r, MUSTER__V1__REASON__REASON_KILLED_WORKER, 0);
+  if (verdict != MUSTER__V1__VERDICT__VERDICT_UNSPECIFIED)
+    *r->word = verdict_durable((uint32_t)verdict, w->shard, sequence);
+  return MUSTER_OK;
 }
 
 /* Gives every record of the group its verdict word, and makes true what the words say: when it returns MUSTER_OK, all of it is durable.
@@ -73,31 +104,28 @@ static int worker_commit_group(struct worker *w)
   struct group_record r;
   struct scan_fault fault;
   const struct rule *broken;
-  size_t run = 0;
   int status = store_begin(w->store);
 
   w->rules.now_us = clock_wall_us();
   group_start(&cursor, &w->group);
   while (status == MUSTER_OK && group_next(&cursor, &r)) {
-    struct dedup_candidate *c = &w->run[run];
-    if (r.part->isolated)
-      worker_refuse(w, &r, MUSTER__V1__REASON__REASON_KILLED_WORKER, 0);
+    struct dedup_candidate *c = &w->run[w->run_count];
+    if (r.part->isolated || store_is_deadly(w->store, r.bytes, r.size, r.part->receipt.submitter))
+      status = worker_judge_unread(w, &r);
     else if (!worker_decode(&c->view, &r, &fault))
       worker_refuse(w, &r, fault.reason, fault.field);
     else if ((broken = rules_first_broken(&c->view, &w->rules)) != NULL)
       worker_refuse(w, &r, broken->reason, broken->field);
-    else if (worker_owns(w, &c->view)) {
+    else if (worker_owns(w, c->view.field[FIELD_ENCOUNTER_ID].bytes)) {
       c->receipt = &r.part->receipt;
       c->word = r.word;
       dedup_prepare(w->store, c);
-      if (++run == WORKER_RUN) {
-        status = dedup_settle(w->store, w->shard, w->run, run);
-        run = 0;
-      }
+      if (++w->run_count == WORKER_RUN)
+        status = worker_settle_run(w);
     }
   }
   if (status == MUSTER_OK)
-    status = dedup_settle(w->store, w->shard, w->run, run);
+    status = worker_settle_run(w);
   (void)FAULT("worker.after-dedup");
 
   uint64_t start_ns = clock_monotonic_ns();
@@ -196,7 +224,16 @@ static void worker_welcome(struct worker *w, const struct link_message *hello, c
   worker_remember(w, hello);
   struct hop_head head = {.kind = HOP_WELCOME};
   struct link_message m;
+  uint32_t count;
+  const uint64_t *in_hand = hand_former(w->hand, &count);
   int status = worker_message(w, &m, hello->identity, hello->identity_size, &head);
+  if (status == MUSTER_OK && count > 0)
+    status = link_frame_init(&m.frame[1], count * sizeof *in_hand);
+  if (status == MUSTER_OK && count > 0) {
+    for (uint32_t i = 0; i < count; i++)
+      store_u64(link_frame_data(&m.frame[1]) + i * sizeof *in_hand, in_hand[i]);
+    m.frame_count = 2;
+  }
   worker_send(w, &m, status);
 }
 
@@ -205,13 +242,16 @@ static void worker_welcome(struct worker *w, const struct link_message *hello, c
 static void worker_gather(struct worker *w, const struct hop_head *head, struct link_message *message)
 {
   size_t bytes = link_frame_size(&message->frame[1]);
-  if (!group_fits(&w->group, head->record_count, bytes))
+  bool alone = head->kind != HOP_PART;
+  if (alone || !group_fits(&w->group, head->record_count, bytes))
     worker_settle(w);
   if (w->left)
     return;
   group_add(&w->group, head, message,
             verdict_refused(MUSTER__V1__VERDICT__VERDICT_RETRY, w->shard, MUSTER__V1__REASON__REASON_RETRY_OUTCOME_UNKNOWN, 0));
   counts_taken(w->counters, head->record_count, bytes);
+  if (alone)
+    worker_settle(w);
 }
 
 void worker_take(struct worker *w, struct link_message *m)
@@ -223,7 +263,7 @@ void worker_take(struct worker *w, struct link_message *m)
     log_event_gated(&w->gate_message, LOG_ERROR, "worker.message_refused", "cause=\"no head of version %d\"", HOP_VERSION);
   else if (head.kind == HOP_HELLO && m->frame_count == 1)
     worker_welcome(w, m, &head);
-  else if ((head.kind == HOP_PART || head.kind == HOP_ISOLATE) && m->frame_count == 2 &&
+  else if ((head.kind == HOP_PART || head.kind == HOP_SUSPECT || head.kind == HOP_ISOLATE) && m->frame_count == 2 &&
            group_part_allowed(head.record_count, link_frame_size(&m->frame[1])))
     worker_gather(w, &head, m);
   else
@@ -253,6 +293,14 @@ static uint32_t worker_blocked(struct worker *w)
   return watermark_judge(&w->watermark, &facts);
 }
 
+/* From here to hand_release a death is a death with these parts in hand. */
+static void worker_hold(struct worker *w)
+{
+  for (uint32_t i = 0; i < w->group.part_count; i++)
+    hand_put(w->hand, i, w->group.parts[i].part_id);
+  hand_hold(w->hand, w->group.part_count);
+}
+
 void worker_settle(struct worker *w)
 {
   if (w->group.part_count == 0 || w->left)
@@ -263,7 +311,9 @@ void worker_settle(struct worker *w)
     for (uint32_t i = 0; i < w->group.record_count; i++)
       w->group.words[i] = verdict_refused(MUSTER__V1__VERDICT__VERDICT_BUSY, w->shard, blocked, 0);
   } else {
+    worker_hold(w);
     int status = worker_commit_group(w);
+    hand_release(w->hand);
     if (status != MUSTER_OK) {
       worker_stop(w, status);
       return;
@@ -314,6 +364,7 @@ int worker_create(struct worker **out, const struct worker_options *options, str
   w->shards = options->shards;
   w->epoch = options->epoch;
   w->counters = options->counters;
+  w->hand = options->hand;
   w->send = options->send;
   w->on_stop = options->on_stop;
   w->context = options->context;

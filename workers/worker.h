@@ -3,7 +3,8 @@
  * with a verdict word once it is durable. Group commit needs no timer: parts that arrive while a commit syncs wait in
  * ZeroMQ, and the next turn of the loop takes all of them as the next group. After a storage error it answers nothing
  * any more, so whatever was said before is true and the rest is sent again to the process that starts from what is on
- * disk. Knows neither loop nor socket: main.c feeds it from the link and gives it a way to send. One process, one
+ * disk. What it has in hand is noted where its successor finds it; a suspect is a group of its own, and a record that
+ * killed a worker is answered without being decoded. Knows neither loop nor socket: main.c feeds it from the link and gives it a way to send. One process, one
  * thread; the store is the caller's and outlives it.
  */
 #ifndef MUSTER_WORKERS_WORKER_H
@@ -13,6 +14,7 @@
 
 #include "core/config.h"
 #include "core/counters.h"
+#include "core/hand.h"
 #include "core/link.h"
 #include "store/store.h"
 #include "workers/watermark.h"
@@ -26,6 +28,7 @@ struct worker_options {
   uint64_t epoch;                                           /* random, another after each start */
   const struct config *config;                              /* read at creation */
   struct counters *counters;                                /* may be NULL */
+  struct hand *hand;                                        /* may be NULL; outlives it */
   int (*send)(void *context, struct link_message *message); /* as link_send */
   void (*on_stop)(void *context);                           /* once, after a storage error; may be NULL */
   watermark_disk_free *disk_free;                           /* NULL: statvfs */
@@ -35,7 +38,8 @@ struct worker_options {
 int worker_create(struct worker **out, const struct worker_options *options, struct failure *failure); /* MUSTER_ERR_MEMORY */
 void worker_destroy(struct worker *w); /* what was gathered and not settled is forgotten, unanswered; NULL is fine */
 
-/* One message of an ingest. HELLO is answered at once; a part joins the group, which is settled first where the part would not fit. */
+/* One message of an ingest. HELLO is answered at once; a part joins the group, which is settled first where the part would not fit. A
+ * SUSPECT or ISOLATE joins no other part: what is gathered is settled before, and it at once. */
 void worker_take(struct worker *w, struct link_message *message);
 /* Settles the group: verdicts, one commit, then all answers. Nothing gathered: nothing happens. At the end of each turn of the loop. */
 void worker_settle(struct worker *w);

@@ -1,13 +1,57 @@
 #!/usr/bin/python3
 """Refused records: kept, listed without their content, replayed once the cause is mended, dropped when judged; and the record that kills a worker."""
+import contextlib
+import os
 import re
+import signal
 import subprocess
+import threading
 import time
 
 import wire
-from harness import check, check_equal, feed, finished, main, number, summary, wait_until
-from oracle import conserved
+from harness import SLOW, check, check_equal, feed, finished, main, number, summary, wait_until
+from oracle import Oracle, conserved
 from wire import ACCEPTED, INVALID, record
+
+POISON = "worker.before-decode=POISON-STATION:kill:always"
+
+
+def deaths(node):
+    return node.log().count("event=child.died child=worker")
+
+
+def word_of(client, sent):
+    """The final word of one record: BUSY and RETRY are sent again."""
+    while True:
+        answer = wire.Answer(client.receive(60))
+        if answer.words and answer.words[0].verdict not in (wire.BUSY, wire.RETRY):
+            return answer.words[0]
+        time.sleep(0.05)
+        client.send([sent])
+
+
+@contextlib.contextmanager
+def slow_workers(node):
+    """The worker stands still for a while when it is ready, and then most of the time, so that what both ingests send is there when it looks."""
+    ended = threading.Event()
+
+    def slow():
+        known = 0
+        while not ended.is_set():
+            pids = re.findall(r"event=child.ready child=worker-0 child_pid=(\d+)", node.log())
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pids[-1]), signal.SIGSTOP)
+                ended.wait(0.01 if len(pids) == known else 0.06)
+                os.kill(int(pids[-1]), signal.SIGCONT)
+            known = len(pids)
+            ended.wait(0.001 * SLOW)
+    thread = threading.Thread(target=slow)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def listed_without_payload(t):
@@ -158,7 +202,7 @@ def killed_while_dropping(t):
 
 def poison_is_isolated(t):
     """a record that kills its worker is found by halving, quarantined, answered INVALID; the rest commits"""
-    node = t.node(variant="faults", env={"MUSTER_FAULT": "worker.before-decode=POISON-STATION:kill:always"})
+    node = t.node(variant="faults", env={"MUSTER_FAULT": POISON})
     records = [record(t.random) for _ in range(400)]
     records[217] = record(t.random, station="POISON-STATION")
     done = t.muster("submit", "-", "--batch", "400", "--verdicts", t.path("v.tsv"), stdin=wire.stream_of(records), code=65)
@@ -172,5 +216,77 @@ def poison_is_isolated(t):
     node.stop()
 
 
+def poison_resent_costs_no_death(t):
+    """a record that was isolated is told INVALID at once when it comes again, also by the worker's successors; a node that starts anew tries it again"""
+    node = t.node("--workers", "1", variant="faults", env={"MUSTER_FAULT": POISON})
+    records = [record(t.random) for _ in range(1000)]
+    records[700] = record(t.random, station="POISON-STATION")
+    stream = wire.stream_of(records)
+    t.muster("submit", "-", stdin=stream, code=65)
+    before = deaths(node)
+    check(4 <= before <= 18, f"{before} deaths to find it")
+    for _ in range(10):
+        done = t.muster("submit", "-", stdin=stream, code=65)
+        check_equal((summary(done)["duplicate"], summary(done)["invalid"]), (999, 1), "resent")
+    check_equal(deaths(node), before, "deaths by a record that is known")
+    node.kill("worker")
+    done = t.muster("submit", "-", stdin=stream, code=65)
+    check_equal((summary(done)["duplicate"], summary(done)["invalid"]), (999, 1), "resent to another worker")
+    check_equal(deaths(node), before + 1, "deaths after one from outside")
+    check(re.search(r"KILLED_WORKER.*\b12\b", t.muster("quarantine", "list").text()), t.muster("quarantine", "list").text())
+    node.stop()
+    node = t.node()
+    check_equal(number(r"([\d,]+) accepted", t.muster("quarantine", "replay", "--reason", "KILLED_WORKER").text()), 1, "accepted by replay once the cause is mended")
+    node.kill("worker")
+    check_equal(summary(t.muster("submit", "-", stdin=stream))["duplicate"], 1000, "all there, and known as such")
+    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 1000, "stored")
+    node.stop()
+
+
+def many_poisons_do_not_end_the_node(t):
+    """more poison records than a crash loop has deaths: each is found, the rest commits, the node goes on"""
+    node = t.node("--workers", "1", variant="faults", env={"MUSTER_FAULT": POISON})
+    records = [record(t.random) for _ in range(3000)]
+    poison = t.random.sample(range(3000), 12)
+    for i in poison:
+        records[i] = record(t.random, station="POISON-STATION")
+    oracle = Oracle(t, [records[i] for i in poison])
+    done = t.muster("submit", "-", "--verdicts", t.path("v.tsv"), "--timeout", "120", stdin=wire.stream_of(records), code=65, timeout=300)
+    check_equal(summary(done)["invalid"], 12, "invalid")
+    check(deaths(node) > 100, f"only {deaths(node)} deaths: this shows nothing")
+    oracle.heard(records, t.path("v.tsv"))
+    conserved(t)
+    check_equal(oracle.examine(), 2988, "stored")
+    node.stop()
+
+
+def bystanders_of_another_ingest(t):
+    """poison at one ingest never accuses honest records of another that are on their way to the same worker"""
+    node = t.node("--ingest", "2", "--workers", "1", variant="faults", env={"MUSTER_FAULT": POISON})
+    honest, poisonous = node.endpoints("ipc")
+    clients = [wire.Client(honest) for _ in range(6)]
+    others = [wire.Client(poisonous) for _ in range(4)]
+    oracle, verdicts = Oracle(t), []
+    with slow_workers(node):
+        for _ in range(4):
+            good, bad = {c: record(t.random) for c in clients}, {c: record(t.random, station="POISON-STATION") for c in others}
+            for c, r in (bad | good).items():
+                c.send([r])
+            verdicts += [(good[c], word_of(c, good[c])) for c in clients]
+            for c in others:
+                word = word_of(c, bad[c])
+                check_equal((word.verdict, word.reason), (INVALID, wire.wire.REASON_KILLED_WORKER), "the poison")
+    blamed = [w for _, w in verdicts if w.verdict not in (ACCEPTED, wire.DUPLICATE)]
+    check_equal(blamed, [], "what was told of honest records")
+    for r, w in verdicts:
+        oracle.submitted[r] = 1
+        oracle.told(r, "ACCEPTED" if w.verdict == ACCEPTED else "DUPLICATE", f"{w.shard}:{w.sequence}")
+    conserved(t)
+    oracle.poison.add(b"")  # some were sent; none of ours may be among those set aside
+    check_equal(oracle.examine(), len(verdicts), "stored")
+    node.stop()
+
+
 main("quarantine", [listed_without_payload, replay_after_the_cause_is_mended, quota_is_bounded, list_is_in_order, replay_gives_room_again, drop_what_was_judged,
-                    resent_is_found_stored, killed_while_dropping, poison_is_isolated])
+                    resent_is_found_stored, killed_while_dropping, poison_is_isolated, poison_resent_costs_no_death, many_poisons_do_not_end_the_node,
+                    bystanders_of_another_ingest])

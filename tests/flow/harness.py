@@ -20,7 +20,9 @@ SLOW = float(os.environ.get("MUSTER_SLOW", "1"))  # sanitizer runs wait longer
 
 
 def binary(variant=None):
-    variant = variant or os.environ.get("MUSTER_VARIANT", "release")
+    """The executable of a variant. One that asks for the fault points gets the sanitizers' in a run of those: it has them, too."""
+    run = os.environ.get("MUSTER_VARIANT", "release")
+    variant = run if variant is None or (variant == "faults" and run == "asan") else variant
     return os.path.join(BUILD, "muster") if variant == "release" else os.path.join(BUILD, variant, "muster")
 
 

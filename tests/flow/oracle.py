@@ -1,6 +1,6 @@
 """The oracle: lives outside the node, remembers every record submitted and every verdict received, and then asks the store. Each ACCEPTED is
-there exactly once, under its address, with its bytes; each DUPLICATE names a durable original of the same bytes; nothing is there that was never submitted; sequences
-have no gaps; tally and recount agree (verify); the counters conserve."""
+there exactly once, under its address, with its bytes; each DUPLICATE names a durable original of the same bytes; INVALID is said of no good record, and of none that is in the
+store; nothing is there that was never submitted; sequences have no gaps; tally and recount agree (verify); the counters conserve."""
 import os
 import re
 
@@ -8,8 +8,11 @@ from harness import Failure, check, check_equal, delimited, number, tally_total
 
 
 class Oracle:
-    def __init__(self, test):
+    def __init__(self, test, poison=()):
+        """poison: the records that may be told INVALID, as they kill their worker."""
         self.test = test
+        self.poison = set(poison)
+        self.invalid = set()
         self.submitted = {}  # bytes -> times submitted
         self.accepted = {}   # address -> bytes
         self.claimed = {}    # address -> bytes, of DUPLICATE verdicts
@@ -34,6 +37,9 @@ class Oracle:
         self.unanswered += len(records) - len(seen)
 
     def told(self, record, verdict, address):
+        if verdict == "INVALID" and record in self.poison:
+            self.invalid.add(record)
+            return
         check(verdict in ("ACCEPTED", "DUPLICATE"), f"verdict {verdict} on a good record")
         if verdict == "ACCEPTED":
             check(address not in self.accepted, f"{address} was said of two ACCEPTED records")
@@ -61,10 +67,15 @@ class Oracle:
         for address, record in self.claimed.items():
             if at.get(address) != record:
                 raise Failure(f"DUPLICATE of {address}, which is {'missing' if address not in at else 'another record'}")
+        told = [r for r in stored if r in self.invalid]
+        check(not told, f"{len(told)} records in the store were told INVALID")
+        if not self.poison:
+            listing = self.test.muster("quarantine", "list", *arguments).text()
+            check("KILLED_WORKER" not in listing, f"good records were set aside:\n{listing}")
         strangers = [r for r in stored if r not in self.submitted]
         check(not strangers, f"{len(strangers)} records in the store were never submitted")
         if not self.unanswered:
-            check_equal(len(stored), len(self.submitted), "distinct records submitted against stored")
+            check_equal(len(stored), len(self.submitted) - len(self.invalid), "distinct records submitted against stored")
         check_equal(tally_total(self.test, *arguments), len(stored), "tally against stored")
         return len(stored)
 

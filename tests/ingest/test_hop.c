@@ -21,6 +21,7 @@ struct rig {
   bool mute; /* hears HELLO and says nothing */
   bool idle; /* takes parts and does not answer */
   bool dying;
+  uint64_t in_hand; /* of the worker that died last; 0: nothing */
   uint32_t hellos, parts, deaths, isolated;
   bool poison[RECORDS];
   uint32_t times[RECORDS];
@@ -99,7 +100,7 @@ static void worker_on_message(void *context, struct link *link, struct link_mess
   if (head.kind == HOP_HELLO) {
     r->hellos++;
     if (!r->mute)
-      worker_say(r, m, (struct hop_head){.kind = HOP_WELCOME}, NULL, 0);
+      worker_say(r, m, (struct hop_head){.kind = HOP_WELCOME}, r->in_hand ? &r->in_hand : NULL, sizeof r->in_hand);
     return;
   }
   r->parts++;
@@ -109,9 +110,10 @@ static void worker_on_message(void *context, struct link *link, struct link_mess
   struct batch_record record = {0};
   while (batch_next(&p, end, &record) == BATCH_RECORD) {
     uint64_t number = stage_number(&record);
-    r->dying |= head.kind == HOP_PART && r->poison[number];
+    r->dying |= head.kind != HOP_ISOLATE && r->poison[number];
     words[count++] = verdict_durable(MUSTER__V1__VERDICT__VERDICT_ACCEPTED, 0, number + 1);
   }
+  r->in_hand = r->dying ? head.part_id : 0;
   if (r->dying)
     return;
   r->isolated += head.kind == HOP_ISOLATE;

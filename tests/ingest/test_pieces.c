@@ -27,21 +27,21 @@ static void an_id_names_one_life(void **state)
   assert_int_equal(ingest_pieces_init(&former), MUSTER_OK);
   uint32_t at = add(&p, &s, false);
   uint64_t id = ingest_pieces_id(&p, at);
-  assert_int_equal(ingest_pieces_find(&p, id), INGEST_PIECE_NONE); /* not sent yet: nobody can answer */
+  assert_int_equal(ingest_pieces_find(&p, id, INGEST_PIECE_SENT), INGEST_PIECE_NONE); /* not sent yet: nobody can answer */
   ingest_pieces_remove(&p, at);
   p.piece[at].state = INGEST_PIECE_SENT;
   ingest_pieces_insert(&p, at, INGEST_PIECE_NONE);
-  assert_int_equal(ingest_pieces_find(&p, id), at);
+  assert_int_equal(ingest_pieces_find(&p, id, INGEST_PIECE_SENT), at);
   /* The first piece of the process before this one sat in the same entry; its answer is not for us. */
   uint32_t before = add(&former, &s, false);
   assert_int_equal(before, at);
-  assert_int_equal(ingest_pieces_find(&p, ingest_pieces_id(&former, before)), INGEST_PIECE_NONE);
-  assert_int_equal(ingest_pieces_find(&p, UINT64_MAX), INGEST_PIECE_NONE);
+  assert_int_equal(ingest_pieces_find(&p, ingest_pieces_id(&former, before), INGEST_PIECE_SENT), INGEST_PIECE_NONE);
+  assert_int_equal(ingest_pieces_find(&p, UINT64_MAX, INGEST_PIECE_SENT), INGEST_PIECE_NONE);
   ingest_pieces_remove(&p, at);
   ingest_pieces_free(&p, at);
   assert_int_equal(add(&p, &s, false), at);
   p.piece[at].state = INGEST_PIECE_SENT;
-  assert_int_equal(ingest_pieces_find(&p, id), INGEST_PIECE_NONE);
+  assert_int_equal(ingest_pieces_find(&p, id, INGEST_PIECE_SENT), INGEST_PIECE_NONE);
   p.piece[at].state = INGEST_PIECE_WAITING;
   ingest_pieces_finish(&p);
   ingest_pieces_finish(&former);

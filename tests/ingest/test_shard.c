@@ -21,6 +21,8 @@ struct rig {
   struct sent queue[QUEUE];
   uint32_t queued, hellos, deaths, most_queued;
   uint64_t epoch;
+  uint64_t in_hand[QUEUE]; /* of the worker that died last: part ids */
+  uint32_t in_hand_count;
   bool full, no_memory;
   bool poison[RECORDS];   /* records that kill the worker */
   uint64_t word[RECORDS]; /* what came back; the number of a record is that of its id */
@@ -121,7 +123,7 @@ static bool tell(struct rig *r, const struct hop_head *head, const void *words, 
 static bool welcome(struct rig *r, uint32_t shard, uint32_t shards)
 {
   const struct hop_head head = {.kind = HOP_WELCOME, .epoch = r->epoch, .shard = shard, .shards = shards, .store_records = 5};
-  return tell(r, &head, NULL, 0);
+  return tell(r, &head, r->in_hand_count ? r->in_hand : NULL, r->in_hand_count * sizeof r->in_hand[0]);
 }
 
 static void rise(struct rig *r)
@@ -131,11 +133,28 @@ static void rise(struct rig *r)
   assert_true(welcome(r, 1, 2));
 }
 
-static void die(struct rig *r)
+/* With the first parts of what was sent in hand, or with what the caller says of another ingest. */
+static void die_holding(struct rig *r, uint32_t parts)
 {
   r->deaths++;
+  for (uint32_t i = 0; i < parts; i++)
+    r->in_hand[i] = r->queue[i].head.part_id;
+  r->in_hand_count = parts;
   forget(r);
   ingest_shard_disconnected(&r->shard, r->now_ns);
+}
+
+static void die(struct rig *r) { die_holding(r, 0); }
+
+/* How many parts a group takes: a suspect is one of its own. */
+static uint32_t group_of(const struct rig *r)
+{
+  uint32_t most = 1 + (uint32_t)(stage_random() % 4), parts = 0;
+  if (r->queue[0].head.kind != HOP_PART)
+    return 1;
+  while (parts < most && parts < r->queued && r->queue[parts].head.kind == HOP_PART)
+    parts++;
+  return parts;
 }
 
 /* Answers the oldest part. false: it has a poisonous record and is to be read. */
@@ -146,12 +165,12 @@ static bool answer_one(struct rig *r)
   const uint8_t *p = link_frame_data(&s.records), *end = p + link_frame_size(&s.records);
   struct batch_record record = {0};
   uint32_t count = 0;
-  assert_true(s.head.kind == HOP_PART || (s.head.kind == HOP_ISOLATE && s.head.record_count == 1));
+  assert_true(s.head.kind == HOP_PART || s.head.kind == HOP_SUSPECT || (s.head.kind == HOP_ISOLATE && s.head.record_count == 1));
   while (batch_next(&p, end, &record) == BATCH_RECORD) {
     uint64_t number = stage_number(&record);
-    if (s.head.kind == HOP_PART && r->poison[number])
+    if (s.head.kind != HOP_ISOLATE && r->poison[number])
       return false;
-    words[count++] = s.head.kind == HOP_PART
+    words[count++] = s.head.kind != HOP_ISOLATE
                          ? verdict_durable(MUSTER__V1__VERDICT__VERDICT_ACCEPTED, 1, number + 1)
                          : verdict_refused(MUSTER__V1__VERDICT__VERDICT_INVALID, 1, MUSTER__V1__REASON__REASON_KILLED_WORKER, 0);
   }
@@ -168,7 +187,7 @@ static void work(struct rig *r)
 {
   while (r->queued > 0) {
     if (!answer_one(r)) {
-      die(r);
+      die_holding(r, group_of(r));
       rise(r);
     }
   }
@@ -279,15 +298,17 @@ static void suspects_go_alone_and_the_others_wait(void **state)
   rise(r);
   add(r, 0, 8);
   add(r, 8, 8);
-  die(r);
+  die_holding(r, 2);
   rise(r);
   assert_int_equal(r->queued, 2); /* once is no suspicion */
-  die(r);
+  die_holding(r, 2);
   add(r, 16, 8);
   rise(r);
   assert_int_equal(r->queued, 1);
+  assert_int_equal(r->queue[0].head.kind, HOP_SUSPECT);
   assert_true(answer_one(r));
   assert_int_equal(r->queued, 1); /* the second suspect */
+  assert_int_equal(r->queue[0].head.kind, HOP_SUSPECT);
   add(r, 24, 8);
   assert_int_equal(r->queued, 1);
   assert_true(answer_one(r));
@@ -319,32 +340,89 @@ static void many_poisons_at_random_places_are_all_found(void **state)
   assert_int_equal(r->shard.pieces.sent.count + r->shard.pieces.suspects.count + r->shard.pieces.waiting.count, 0);
 }
 
-/* Deaths that no record is to blame for: a single record survives three, as the third is the first one with it alone. */
-static void an_accident_is_not_blamed_on_a_record(void **state)
+/* Deaths with nothing of ours in hand, as of another ingest's poison, or behind the commit: a record is never suspected of them. */
+static void only_what_was_in_hand_is_accused(void **state)
+{
+  struct rig *r = *state;
+  rise(r);
+  add(r, 0, 1);
+  for (int i = 0; i < 50; i++) {
+    assert_int_equal(r->queued, 1);
+    assert_int_equal(r->queue[0].head.kind, HOP_PART);
+    die(r);
+    if (i % 2) {
+      r->in_hand[0] = 77; /* another ingest's */
+      r->in_hand_count = 1;
+    }
+    rise(r);
+  }
+  /* In hand with others at two deaths: a suspect, and then again the deaths are another's. */
+  for (int i = 0; i < 2; i++) {
+    die_holding(r, 1);
+    r->in_hand[r->in_hand_count++] = 77;
+    rise(r);
+  }
+  for (int i = 0; i < 50; i++) {
+    assert_int_equal(r->queue[0].head.kind, HOP_SUSPECT);
+    die_holding(r, 1); /* with another one: not alone, whatever the worker makes of suspects */
+    r->in_hand[i % 3 == 2] = 77;
+    r->in_hand_count = (uint32_t)i % 3;
+    rise(r);
+  }
+  work(r);
+  expect_all(r, 1);
+  assert_int_equal(counters_get(r->counters, COUNTER_records_isolated), 0);
+}
+
+/* A single record that was in hand alone at one death may have met an accident; at two it is isolated. */
+static void two_deaths_alone_isolate_a_record(void **state)
 {
   struct rig *r = *state;
   rise(r);
   add(r, 0, 1);
   for (int i = 0; i < 3; i++) {
-    die(r);
+    die_holding(r, 1);
     rise(r);
+    assert_true(welcome(r, 1, 2)); /* the same worker once more: its former one died once */
   }
+  assert_int_equal(r->queue[0].head.kind, HOP_SUSPECT);
   work(r);
   expect_all(r, 1);
   add(r, 1, 1);
   for (int i = 0; i < 4; i++) {
-    assert_int_equal(r->queue[0].head.kind, HOP_PART);
-    die(r);
+    assert_int_equal(r->queue[0].head.kind, i < 2 ? HOP_PART : HOP_SUSPECT);
+    die_holding(r, 1);
     rise(r);
   }
   assert_int_equal(r->queue[0].head.kind, HOP_ISOLATE);
-  die(r); /* not its doing: it was not read */
+  die_holding(r, 1); /* not its doing: it was not decoded */
   rise(r);
   assert_int_equal(r->queue[0].head.kind, HOP_ISOLATE);
   assert_int_equal(counters_get(r->counters, COUNTER_records_isolated), 1);
   r->poison[1] = true;
   work(r);
   expect_all(r, 2);
+}
+
+/* The suspicion of a part that was answered meanwhile, or of a former life, meets nobody. */
+static void what_is_not_here_any_more_is_not_accused(void **state)
+{
+  struct rig *r = *state;
+  rise(r);
+  add(r, 0, 4);
+  uint64_t id = r->queue[0].head.part_id;
+  assert_true(answer_one(r));
+  add(r, 4, 1);
+  assert_int_not_equal(r->queue[0].head.part_id, id);
+  for (int i = 0; i < 6; i++) {
+    die(r);
+    r->in_hand[0] = id;
+    r->in_hand_count = 1;
+    rise(r);
+    assert_int_equal(r->queue[0].head.kind, HOP_PART);
+  }
+  work(r);
+  expect_all(r, 5);
 }
 
 static void a_worker_that_says_bye_suspects_nobody(void **state)
@@ -420,7 +498,37 @@ static void a_shard_that_hangs_is_down(void **state)
   assert_true(ingest_shard_is_down(&r->shard, r->now_ns + SECOND));
 }
 
-static void words_that_do_not_fit_are_ignored(void **state)
+/* A shard that is busy with others and has lost the words of one part. */
+static void lost_words_are_not_waited_for_without_end(void **state)
+{
+  struct rig *r = *state;
+  rise(r);
+  add(r, 0, 10);
+  forget(r);
+  for (uint32_t second = 1; second < 2 * TIMEOUT_MS / 1000; second++) {
+    r->now_ns += SECOND;
+    add(r, 9 + second, 1);
+    work(r);
+    ingest_shard_tick(&r->shard, r->now_ns);
+    assert_int_equal(r->times[0], 0);
+  }
+  die(r); /* sent once more, and lost once more: its time begins again */
+  rise(r);
+  forget(r);
+  for (uint32_t second = 0; second < 2 * TIMEOUT_MS / 1000; second++) {
+    assert_int_equal(r->times[0], 0);
+    add(r, 100 + second, 1);
+    work(r);
+    r->now_ns += SECOND;
+    ingest_shard_tick(&r->shard, r->now_ns);
+  }
+  assert_int_equal(r->times[0], 1);
+  assert_int_equal(verdict_kind(r->word[0]), MUSTER__V1__VERDICT__VERDICT_RETRY);
+  assert_false(ingest_shard_is_down(&r->shard, r->now_ns)); /* it was heard all the time */
+  assert_int_equal(r->shard.pieces.sent.count, 0);
+}
+
+static void words_of_another_life_or_shape_are_ignored(void **state)
 {
   struct rig *r = *state;
   rise(r);
@@ -429,10 +537,6 @@ static void words_that_do_not_fit_are_ignored(void **state)
   struct hop_head head = {.kind = HOP_WORDS, .epoch = r->epoch + 1, .part_id = id, .record_count = 10};
   assert_false(tell(r, &head, words, 80)); /* of another life of the worker */
   head.epoch = r->epoch;
-  head.record_count = 11;
-  assert_false(tell(r, &head, words, 88));
-  head.record_count = 10;
-  assert_false(tell(r, &head, words, 72));
   assert_false(tell(r, &head, NULL, 0));
   head.kind = 99;
   assert_false(tell(r, &head, words, 80));
@@ -448,6 +552,29 @@ static void words_that_do_not_fit_are_ignored(void **state)
   expect_all(r, 10);
 }
 
+/* No other words will come for it. */
+static void words_that_do_not_fit_hand_the_part_back(void **state)
+{
+  struct rig *r = *state;
+  uint64_t words[11] = {0};
+  static const struct {
+    uint32_t count, size;
+  } wrong[] = {{11, 88}, {10, 72}, {9, 72}};
+  rise(r);
+  for (uint32_t i = 0; i < 3; i++) {
+    add(r, i * 10, 10);
+    const struct hop_head head = {
+        .kind = HOP_WORDS, .epoch = r->epoch, .part_id = r->queue[0].head.part_id, .record_count = wrong[i].count};
+    forget(r);
+    assert_false(tell(r, &head, words, wrong[i].size));
+    for (uint32_t j = 0; j < 10; j++) {
+      assert_int_equal(r->times[i * 10 + j], 1);
+      assert_int_equal(verdict_kind(r->word[i * 10 + j]), MUSTER__V1__VERDICT__VERDICT_RETRY);
+    }
+  }
+  assert_int_equal(r->shard.pieces.sent.count, 0);
+}
+
 static void a_full_queue_and_a_full_memory_only_delay(void **state)
 {
   struct rig *r = *state;
@@ -457,7 +584,7 @@ static void a_full_queue_and_a_full_memory_only_delay(void **state)
   add(r, 10, 10);
   assert_int_equal(r->queued, 0);
   r->full = false;
-  ingest_shard_pump(&r->shard);
+  ingest_shard_pump(&r->shard, r->now_ns);
   assert_int_equal(r->queued, 2);
   r->no_memory = true;
   assert_true(answer_one(r));
@@ -488,11 +615,15 @@ int main(void)
       cmocka_unit_test_setup_teardown(one_poison_among_a_hundred_is_found, setup, teardown),
       cmocka_unit_test_setup_teardown(suspects_go_alone_and_the_others_wait, setup, teardown),
       cmocka_unit_test_setup_teardown(many_poisons_at_random_places_are_all_found, setup, teardown),
-      cmocka_unit_test_setup_teardown(an_accident_is_not_blamed_on_a_record, setup, teardown),
+      cmocka_unit_test_setup_teardown(only_what_was_in_hand_is_accused, setup, teardown),
+      cmocka_unit_test_setup_teardown(two_deaths_alone_isolate_a_record, setup, teardown),
+      cmocka_unit_test_setup_teardown(what_is_not_here_any_more_is_not_accused, setup, teardown),
       cmocka_unit_test_setup_teardown(a_worker_that_says_bye_suspects_nobody, setup, teardown),
       cmocka_unit_test_setup_teardown(what_waits_too_long_is_handed_back, setup, teardown),
       cmocka_unit_test_setup_teardown(a_shard_that_hangs_is_down, setup, teardown),
-      cmocka_unit_test_setup_teardown(words_that_do_not_fit_are_ignored, setup, teardown),
+      cmocka_unit_test_setup_teardown(lost_words_are_not_waited_for_without_end, setup, teardown),
+      cmocka_unit_test_setup_teardown(words_of_another_life_or_shape_are_ignored, setup, teardown),
+      cmocka_unit_test_setup_teardown(words_that_do_not_fit_hand_the_part_back, setup, teardown),
       cmocka_unit_test_setup_teardown(a_full_queue_and_a_full_memory_only_delay, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,12 +16,20 @@ static int begin(void **state)
   return 0;
 }
 
+static struct ops_restart_decision die_holding(uint64_t now_ms, bool ready)
+{
+  ops_restart_started(&r);
+  if (ready)
+    ops_restart_ready(&r);
+  return ops_restart_died(&r, now_ms, (struct ops_restart_death){.signal = SIGSEGV, .holding = true});
+}
+
 static struct ops_restart_decision live_and_die(uint64_t now_ms, bool ready, int exit_status, int signal)
 {
   ops_restart_started(&r);
   if (ready)
     ops_restart_ready(&r);
-  return ops_restart_died(&r, now_ms, exit_status, signal);
+  return ops_restart_died(&r, now_ms, (struct ops_restart_death){.exit_status = exit_status, .signal = signal});
 }
 
 static void starts_that_fail_wait_twice_as_long_and_end_at_five(void **state)
@@ -53,11 +61,33 @@ static void one_good_start_forgives_the_bad_ones(void **state)
 static void isolating_a_record_passes(void **state)
 {
   (void)state;
-  for (unsigned i = 0; i < 30; i++) {
-    struct ops_restart_decision d = live_and_die(i * 100, true, 0, SIGSEGV);
+  /* Fifty of them, one after the other, and nothing of it counts against a worker that dies with nothing in hand. */
+  for (unsigned i = 0; i < 50 * 18; i++) {
+    struct ops_restart_decision d = die_holding(i * 60, true);
     assert_int_equal(d.verdict, RESTART_AGAIN);
     assert_int_equal(d.delay_ms, RESTART_DELAY_MS);
   }
+  for (unsigned i = 0; i < RESTART_DEATHS - 1; i++)
+    assert_int_equal(live_and_die(54000 + i, true, 0, SIGSEGV).verdict, RESTART_AGAIN);
+  assert_int_equal(live_and_die(55000, true, 0, SIGSEGV).verdict, RESTART_DEATHS_USED_UP);
+}
+
+static void deaths_with_records_in_hand_have_an_end(void **state)
+{
+  (void)state;
+  for (unsigned i = 0; i < RESTART_HOLDING - 1; i++)
+    assert_int_equal(die_holding(i * 600, true).verdict, RESTART_AGAIN);
+  struct ops_restart_decision d = die_holding(RESTART_HOLDING_MS - 1, true);
+  assert_int_equal(d.verdict, RESTART_HOLDING_USED_UP);
+  assert_int_equal(d.exit_code, 70);
+  ops_restart_init(&r);
+  for (unsigned i = 0; i < 5000; i++)
+    assert_int_equal(die_holding(i * 601, true).verdict, RESTART_AGAIN);
+  /* What a worker that was never ready seems to have in hand is its former one's. */
+  ops_restart_init(&r);
+  for (unsigned i = 0; i < RESTART_STARTS - 1; i++)
+    assert_int_equal(die_holding(i, false).verdict, RESTART_AGAIN);
+  assert_int_equal(die_holding(10, false).verdict, RESTART_STARTS_USED_UP);
 }
 
 static void a_hundred_deaths_within_a_minute_are_too_many(void **state)
@@ -144,6 +174,7 @@ int main(void)
       cmocka_unit_test_setup(starts_that_fail_wait_twice_as_long_and_end_at_five, begin),
       cmocka_unit_test_setup(one_good_start_forgives_the_bad_ones, begin),
       cmocka_unit_test_setup(isolating_a_record_passes, begin),
+      cmocka_unit_test_setup(deaths_with_records_in_hand_have_an_end, begin),
       cmocka_unit_test_setup(a_hundred_deaths_within_a_minute_are_too_many, begin),
       cmocka_unit_test_setup(a_hundred_deaths_within_more_than_a_minute_are_not, begin),
       cmocka_unit_test_setup(what_a_restart_cannot_mend_is_final_at_once, begin),

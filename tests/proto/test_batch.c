@@ -132,7 +132,7 @@ static void the_layout_of_a_head_is_fixed(void **state)
   memset(bytes, 0xee, sizeof bytes);
   hop_head_write(bytes, &FULL);
   assert_memory_equal(bytes,
-                      "\x04\0\0\0\x01\0\0\0"
+                      "\x04\0\0\0\x02\0\0\0"
                       "\x18\x17\x16\x15\x14\x13\x12\x11\x28\x27\x26\x25\x24\x23\x22\x21\xf8\xf8\xf9\xfa\xfb\xfc\xfd\xfe"
                       "\x34\x33\x32\x31\x44\x43\x42\x41\x54\x53\x52\x51\x64\x63\x62\x61\x78\x77\x76\x75\x74\x73\x72\x71"
                       "\x84\x83\x82\x81\0\0\0\0",

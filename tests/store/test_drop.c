@@ -1,6 +1,7 @@
 /* Requests to drop refused records: what is named goes and gives its quota back, nothing else does, and a writer that dies on the way
  * leaves either all of a request or none. */
 #include "damage.h"
+#include "proto/wire.pb-c.h"
 #include "store/reader.h"
 #include "store/writer.h"
 
@@ -299,6 +300,7 @@ int main(int argc, char **argv)
       cmocka_unit_test_setup_teardown(a_damaged_request_drops_nothing, setup, teardown),
       cmocka_unit_test_setup_teardown(a_damaged_entry_stays_for_verify_to_tell, setup, teardown),
 #ifdef MUSTER_FAULTS
+      cmocka_unit_test_setup_teardown(what_is_dropped_is_not_deadly_any_more, setup, teardown),
       cmocka_unit_test_setup_teardown(an_end_in_the_middle_leaves_all_or_nothing, setup, teardown),
 #endif
   };

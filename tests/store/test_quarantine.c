@@ -1,6 +1,9 @@
 /* The quarantine: the same bytes are kept once and counted, a quota bounds each submitter, and what is kept comes back whole. */
 #include "damage.h"
+#include "proto/wire.pb-c.h"
 #include "store/writer.h"
+
+#define KILLED MUSTER__V1__REASON__REASON_KILLED_WORKER
 
 static int setup(void **state)
 {
@@ -268,9 +271,71 @@ static void a_flipped_byte_anywhere_in_an_entry_is_told(void **state)
   fixture_verify_clean(x, 0);
 }
 
+/* A quota that is full keeps no record; one that kills is kept all the same, up to a bound, or it would not be known after the next death. */
+static void what_kills_is_kept_past_the_quota_and_known(void **state)
+{
+  struct fixture *x = *state;
+  struct failure failure = FAILURE_NONE;
+  struct store_facts facts;
+  x->options.quarantine_records = 10;
+  struct store *s = fixture_open(x);
+  assert_int_equal(store_begin(s), MUSTER_OK);
+  assert_false(store_is_deadly(s, (const uint8_t *)"dead0000", 8, 9));
+  for (uint64_t i = 0; i < 12; i++)
+    refuse(s, &i, 8, 9, 1, 1);
+  for (uint64_t i = 100; i < 100 + STORE_QUOTA_DEADLY + 5; i++)
+    refuse(s, &i, 8, 9, 1, KILLED);
+  commit(s);
+  store_facts(s, &facts);
+  assert_int_equal(facts.quarantined, 10 + STORE_QUOTA_DEADLY);
+  assert_int_equal(facts.quarantine_overflow, 2 + 5);
+  for (unsigned life = 0; life < 3; life++) {
+    for (uint64_t i = 0; i < 12; i++)
+      assert_false(store_is_deadly(s, (uint8_t *)&i, 8, 9));
+    uint32_t known = 0;
+    for (uint64_t i = 100; i < 100 + STORE_QUOTA_DEADLY + 5; i++) {
+      known += store_is_deadly(s, (uint8_t *)&i, 8, 9);
+      assert_false(store_is_deadly(s, (uint8_t *)&i, 8, 8)); /* of another submitter */
+      assert_false(store_is_deadly(s, (uint8_t *)&i, 7, 9));
+    }
+    assert_int_equal(known, life == 0 ? STORE_QUOTA_DEADLY + 5 : life == 1 ? STORE_QUOTA_DEADLY : 0);
+    store_close(s);
+    s = fixture_open(x);
+    if (life == 0)
+      assert_int_equal(store_recall_deadly(s, &failure), MUSTER_OK);
+  }
+  store_close(s);
+  fixture_verify_clean(x, 0);
+}
+
+static void the_set_of_what_kills_is_bounded(void **state)
+{
+  struct fixture *x = *state;
+  struct failure failure = FAILURE_NONE;
+  x->options.quarantine_records = 3000;
+  struct store *s = fixture_open(x);
+  for (unsigned life = 0; life < 2; life++) {
+    assert_int_equal(store_begin(s), MUSTER_OK);
+    for (uint64_t i = 0; i < 2000; i++)
+      refuse(s, &i, 8, 9, 1, KILLED);
+    commit(s);
+    uint32_t known = 0;
+    for (uint64_t i = 0; i < 2000; i++)
+      known += store_is_deadly(s, (uint8_t *)&i, 8, 9);
+    assert_int_equal(known, STORE_DEADLY_MAX);
+    store_close(s);
+    s = fixture_open(x);
+    assert_int_equal(store_recall_deadly(s, &failure), MUSTER_OK);
+    assert_int_equal(s->deadly.count, STORE_DEADLY_MAX);
+  }
+  store_close(s);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(what_kills_is_kept_past_the_quota_and_known, setup, teardown),
+      cmocka_unit_test_setup_teardown(the_set_of_what_kills_is_bounded, setup, teardown),
       cmocka_unit_test_setup_teardown(the_same_bytes_are_one_entry, setup, teardown),
       cmocka_unit_test_setup_teardown(submitters_have_entries_of_their_own, setup, teardown),
       cmocka_unit_test_setup_teardown(a_quota_of_entries_bounds_a_submitter, setup, teardown),

@@ -45,6 +45,8 @@ static struct node {
   uint64_t map_bytes;
   struct store *store;
   struct counters *counters;
+  struct hand *hand;
+  uint32_t submitter; /* of the parts that are taken */
   struct worker *worker;
   uint64_t disk_bytes;
   int send_status;
@@ -52,7 +54,8 @@ static struct node {
   struct answer {
     struct hop_head head;
     char to[16];
-    uint64_t *words; /* head.record_count of them, owned */
+    uint64_t *words; /* head.record_count of them, owned; of WELCOME the ids that the former worker had in hand */
+    uint32_t ids;
   } answer[ANSWERS_MAX];
   size_t answers;
 } node;
@@ -71,9 +74,10 @@ static inline int catch_send(void *context, struct link_message *m)
   assert_true(hop_head_read(&a->head, link_frame_data(&m->frame[0]), link_frame_size(&m->frame[0])));
   snprintf(a->to, sizeof a->to, "%.*s", (int)m->identity_size, (const char *)m->identity);
   a->words = NULL;
-  assert_int_equal(m->frame_count, a->head.kind == HOP_WORDS ? 2 : 1);
+  assert_true(a->head.kind == HOP_WELCOME || m->frame_count == (a->head.kind == HOP_WORDS ? 2 : 1));
+  a->ids = a->head.kind == HOP_WELCOME && m->frame_count == 2 ? (uint32_t)(link_frame_size(&m->frame[1]) / 8) : 0;
   if (m->frame_count == 2) {
-    assert_int_equal(link_frame_size(&m->frame[1]), a->head.record_count * 8);
+    assert_int_equal(link_frame_size(&m->frame[1]), (a->head.record_count + a->ids) * 8);
     a->words = malloc(link_frame_size(&m->frame[1]));
     memcpy(a->words, link_frame_data(&m->frame[1]), link_frame_size(&m->frame[1]));
   }
@@ -113,6 +117,13 @@ static inline int open_node(void)
   int status = store_open(&node.store, &s, &failure);
   if (status == MUSTER_OK)
     status = counters_create(&node.counters, node.directory, "worker-0", &failure);
+  if (status == MUSTER_OK) {
+    char path[SCRATCH_BYTES + 16];
+    snprintf(path, sizeof path, "%s/hand-0", node.directory);
+    status = hand_open(&node.hand, path, &failure);
+  }
+  if (status == MUSTER_OK && hand_has_former(node.hand))
+    status = store_recall_deadly(node.store, &failure);
   const struct worker_options o = {
       .store = node.store,
       .store_path = node.shard,
@@ -121,6 +132,7 @@ static inline int open_node(void)
       .epoch = EPOCH,
       .config = &node.config,
       .counters = node.counters,
+      .hand = node.hand,
       .send = catch_send,
       .on_stop = count_stop,
       .disk_free = scripted_disk,
@@ -136,6 +148,7 @@ static inline int open_node(void)
 static inline void close_node(void)
 {
   worker_destroy(node.worker);
+  hand_close(node.hand);
   store_close(node.store);
   counters_destroy(node.counters);
   forget_answers();
@@ -143,7 +156,7 @@ static inline void close_node(void)
 
 static inline int open_in(const char *directory, uint32_t shards, uint64_t map_bytes)
 {
-  node = (struct node){.shards = shards, .map_bytes = map_bytes, .disk_bytes = RESERVE_BYTES};
+  node = (struct node){.shards = shards, .map_bytes = map_bytes, .disk_bytes = RESERVE_BYTES, .submitter = SUBMITTER};
   config_defaults(&node.config);
   node.config.disk_reserve_bytes = RESERVE_BYTES;
   node.config.earliest_year = 2000;
@@ -205,7 +218,7 @@ static inline void take_part(uint64_t part_id, enum hop_kind kind, uint32_t reco
                                 .record_count = record_count,
                                 .shard = 0,
                                 .shards = node.shards,
-                                .submitter = SUBMITTER,
+                                .submitter = node.submitter,
                                 .received_us = RECEIVED_US};
   take(&head, part_id % 2 ? "ingest-1" : "ingest-0", true);
   stream.size = stream.count = 0;

@@ -186,18 +186,157 @@ static void test_invalid_alone(void **state)
   assert_int_equal(sum, 1);
 }
 
-static void test_isolated_is_not_read(void **state)
+/* What was isolated is told at once when it comes again, to this worker and to the next ones of the node, among others and without being
+ * decoded; of another submitter, or in a node that was started anew, it is tried again. */
+static void test_isolated_is_not_decoded_then_and_later(void **state)
 {
+  char path[SCRATCH_BYTES + 16];
   (void)state;
   put(1, 0);
   take_part(10, HOP_ISOLATE, 1);
+  EXPECT(10, REFUSED(INVALID, KILLED_WORKER, 0)); /* at once: it is a group of its own */
+  for (uint64_t round = 0; round < 2; round++) {
+    put(2 + round, 0);
+    put(1, 0);
+    put(2 + round, 0);
+    take_part(12 + round, HOP_PART, 3);
+    worker_settle(node.worker);
+    EXPECT(12 + round, DURABLE(ACCEPTED, 1 + round), REFUSED(INVALID, KILLED_WORKER, 0), DURABLE(DUPLICATE, 1 + round));
+    expect_conserved();
+    close_node();
+    assert_int_equal(open_node(), MUSTER_OK);
+  }
+  struct stored stored = stored_now();
+  assert_int_equal(stored.refused[REASON(KILLED_WORKER)], 3);
+
+  node.submitter = SUBMITTER + 1;
+  put(1, 0);
+  take_part(20, HOP_PART, 1);
+  worker_settle(node.worker);
+  EXPECT(20, DURABLE(ACCEPTED, 3));
+  node.submitter = SUBMITTER;
+  put(1, 0);
+  take_part(22, HOP_PART, 1);
+  worker_settle(node.worker);
+  EXPECT(22, DURABLE(DUPLICATE, 3)); /* deadly or not: it is stored now */
+
+  put(9, 0);
+  take_part(24, HOP_ISOLATE, 1);
+  close_node();
+  snprintf(path, sizeof path, "%s/hand-0", node.directory);
+  hand_forget(path);
+  assert_int_equal(open_node(), MUSTER_OK);
+  put(9, 0);
+  take_part(26, HOP_PART, 1);
+  worker_settle(node.worker);
+  EXPECT(26, DURABLE(ACCEPTED, 4));
+}
+
+/* A worker may have died behind the commit: what is stored is never told INVALID, whatever is believed of it. */
+static void test_isolated_and_stored(void **state)
+{
+  (void)state;
+  put(1, 0);
+  put(2, 0);
+  take_part(10, HOP_PART, 2);
+  worker_settle(node.worker);
+  put(2, 0);
+  take_part(12, HOP_ISOLATE, 1);
+  EXPECT(12, DURABLE(DUPLICATE, 2));
+  put(2, 1);
+  take_part(14, HOP_ISOLATE, 1);
+  EXPECT(14, DURABLE(CONFLICT, 2));
+  stream_add(&stream, "\x07", 1); /* without an id */
+  take_part(16, HOP_ISOLATE, 1);
+  EXPECT(16, REFUSED(INVALID, KILLED_WORKER, 0));
+  struct stored stored = stored_now();
+  assert_int_equal(stored.refused[REASON(KILLED_WORKER)], 2);
+  /* Within one group: the first copy is appended, not committed yet, when the deadly record under its id is met. */
+  put(3, 0);
+  put(2, 1);
+  put(3, 0);
+  take_part(18, HOP_PART, 3);
+  worker_settle(node.worker);
+  EXPECT(18, DURABLE(ACCEPTED, 3), DURABLE(CONFLICT, 2), DURABLE(DUPLICATE, 3));
+  put(4, 1);
+  take_part(20, HOP_ISOLATE, 1);
+  node.submitter = SUBMITTER + 1;
+  put(4, 1);
+  take_part(22, HOP_PART, 1);
+  node.submitter = SUBMITTER;
+  put(4, 1);
+  take_part(24, HOP_PART, 1);
+  worker_settle(node.worker);
+  EXPECT(22, DURABLE(ACCEPTED, 4));
+  EXPECT(24, DURABLE(DUPLICATE, 4));
+  expect_conserved();
+}
+
+static void test_isolated_of_another_shard(void **state)
+{
+  uint8_t id[16];
+  uint64_t number = 0;
+  (void)state;
+  do
+    record_id(id, ++number);
+  while (digest_shard(id, 2) == 0);
+  put(number, 0);
+  take_part(10, HOP_ISOLATE, 1);
+  EXPECT(10, REFUSED(RETRY, RETRY_OUTCOME_UNKNOWN, 0));
+  assert_int_equal(count_of(COUNTER_records_misrouted), 1);
+}
+
+/* Whatever other ingests send, nothing shares a group with a suspect. */
+static void test_suspect_is_a_group_of_its_own(void **state)
+{
+  (void)state;
+  put(1, 0);
+  take_part(11, HOP_PART, 1);
+  assert_int_equal(node.answers, 0);
+  put(2, 0);
+  put(3, 0);
+  take_part(12, HOP_SUSPECT, 2);
+  assert_int_equal(node.answers, 2);
+  put(4, 0);
+  take_part(13, HOP_PART, 1);
+  assert_int_equal(node.answers, 2);
+  worker_settle(node.worker);
+  EXPECT(11, DURABLE(ACCEPTED, 1));
+  EXPECT(12, DURABLE(ACCEPTED, 2), DURABLE(ACCEPTED, 3));
+  EXPECT(13, DURABLE(ACCEPTED, 4));
+  assert_int_equal(count_of(COUNTER_commits), 3);
+  expect_conserved();
+}
+
+/* Each ingest is told what the former worker had in hand when it died, and not what one had that came to its end. */
+static void test_welcome_tells_what_was_in_hand(void **state)
+{
+  (void)state;
   put(1, 0);
   take_part(11, HOP_PART, 1);
   worker_settle(node.worker);
-  EXPECT(10, REFUSED(INVALID, KILLED_WORKER, 0));
-  EXPECT(11, DURABLE(ACCEPTED, 1));
-  struct stored stored = stored_now();
-  assert_int_equal(stored.refused[REASON(KILLED_WORKER)], 1);
+  close_node();
+  assert_int_equal(open_node(), MUSTER_OK);
+  say_hello("ingest-0", 0, 1);
+  assert_int_equal(node.answer[0].ids, 0);
+  hand_put(node.hand, 0, UINT64_C(0x1112131415161718));
+  hand_put(node.hand, 1, 7);
+  hand_hold(node.hand, 2);
+  close_node();
+  for (unsigned life = 0; life < 2; life++) {
+    assert_int_equal(open_node(), MUSTER_OK);
+    say_hello("ingest-0", 0, 1);
+    say_hello("ingest-1", 0, 1);
+    for (unsigned i = 0; i < 2; i++) {
+      assert_int_equal(node.answer[i].head.kind, HOP_WELCOME);
+      assert_int_equal(node.answer[i].ids, life == 0 ? 2 : 0); /* the next one's former worker had nothing in hand */
+    }
+    if (life == 0) {
+      assert_true(load_u64((uint8_t *)&node.answer[1].words[0]) == UINT64_C(0x1112131415161718));
+      assert_true(load_u64((uint8_t *)&node.answer[1].words[1]) == 7);
+      close_node();
+    }
+  }
 }
 
 static void test_record_of_another_shard(void **state)
@@ -246,7 +385,11 @@ int main(void)
       TEST(test_same_id_within_a_group),
       TEST(test_invalid_among_good),
       TEST(test_invalid_alone),
-      TEST(test_isolated_is_not_read),
+      TEST(test_isolated_is_not_decoded_then_and_later),
+      TEST(test_isolated_and_stored),
+      cmocka_unit_test_setup_teardown(test_isolated_of_another_shard, setup_two_shards, teardown),
+      TEST(test_suspect_is_a_group_of_its_own),
+      TEST(test_welcome_tells_what_was_in_hand),
       cmocka_unit_test_setup_teardown(test_record_of_another_shard, setup_two_shards, teardown),
       TEST(test_broken_part_is_told_retry),
   };
