@@ -255,7 +255,7 @@ int bench_bench_main(int argc, char **argv)
   a.load.client.endpoint = a.endpoint;
   a.load.client.data_directory = a.data;
   a.load.client.key_file = a.key;
-  a.load.client.software = "muster bench " MUSTER_VERSION;
+  a.load.client.software = "muster-bench " MUSTER_VERSION;
   a.load.client.batch_records = (uint32_t)a.batch;
   a.load.client.window_batches = a.load.rate > 0 ? WINDOW_OPEN : (uint32_t)a.window;
   a.load.records = a.seconds ? (uint64_t)(a.load.rate * (double)a.seconds) : a.records;

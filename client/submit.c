@@ -294,7 +294,7 @@ static int submit_connect(struct submit *s, struct failure *failure)
   o.data_directory = s->data;
   o.server_key = s->server_key ? s->server_key_text : NULL;
   o.key_file = s->key;
-  o.software = "muster submit " MUSTER_VERSION;
+  o.software = "muster-submit " MUSTER_VERSION;
   o.batch_records = (uint32_t)s->batch;
   o.window_batches = (uint32_t)s->window;
   o.on_verdict = on_verdict;

@@ -20,9 +20,9 @@ struct config {
   char log_level[8];
   /* [ingest] */
   uint64_t budget_bytes; /* bytes of batches held in memory, per ingest */
-  uint32_t credit;       /* batches in flight per submitter */
+  uint32_t credit;       /* batches in flight per connection */
   uint32_t dispatch;     /* batches that may be at the workers at once; the rest wait in fair turns */
-  uint32_t peers;        /* connections per ingest */
+  uint32_t peers;        /* connections that one ingest remembers */
   uint32_t handshake_ms;
   uint32_t shard_timeout_ms;  /* a record whose shard stays silent for so long is handed back as RETRY */
   uint32_t answer_timeout_ms; /* told to clients in the welcome: resend after */

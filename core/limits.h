@@ -32,6 +32,26 @@
 #define LIMIT_COMMIT_BYTES (32u << 20) /* record bytes gathered into one block; a commit has one block */
 #define LIMIT_COMMIT_RECORDS 65536u
 #define LIMIT_SUBMITTERS 4096u /* lines of the allow-list, revoked ones included */
+#define LIMIT_PEERS 65535u     /* connections that one ingest may remember */
+#define LIMIT_CREDIT 1024u     /* batches in flight on one connection */
+
+/* Shares of what one ingest holds (bytes, batches, connections that hold something). Of what the others leave, a submitter leaves this part
+ * alone, and a connection the other part of its submitter's share; and this part of each pool is only for whoever holds nothing of it. */
+#define LIMIT_SUBMITTER_LEAVES 4u  /* a quarter */
+#define LIMIT_CONNECTION_LEAVES 8u /* an eighth */
+#define LIMIT_KEPT_FREE 16u        /* a sixteenth */
+
+/* What those who are to send again are told to wait. */
+#define LIMIT_RETRY_MIN_MS 5u
+#define LIMIT_RETRY_MAX_MS 5000u
+#define LIMIT_RETRY_UNMEASURED_MS 100u /* before the first batch was answered there is no drain rate */
+#define LIMIT_RETRY_OUTAGE_MIN_MS 100u /* a worker is started again 20 ms after its death, and needs a moment */
+#define LIMIT_RETRY_DISK_MS 500u       /* a worker looks at its disk at least so often */
+#define LIMIT_RETRY_DRAINING_MS 1000u  /* this process goes, and no rate tells when its successor comes */
+
+/* Memory of one ingest: twice its budget and this much beside. It ends itself this much below, which is more than comes in before it looks again. */
+#define LIMIT_INGEST_BESIDE_BYTES (256 * LIMIT_MIB)
+#define LIMIT_INGEST_WATCH_BYTES (64 * LIMIT_MIB)
 
 #define LIMIT_RECORD_REASONS 100u /* Reasons below it are of a record, which is INVALID for them */
 #define LIMIT_REASONS 300u        /* all Reasons are below it */
@@ -44,6 +64,16 @@ static_assert(LIMIT_RECORD_BYTES < LIMIT_MESSAGE_BYTES, "a batch must have room 
 static_assert(LIMIT_MESSAGE_BYTES < LIMIT_WIRE_BYTES, "an over-sized batch must be readable enough to be refused with a reason");
 static_assert(LIMIT_MESSAGE_BYTES + LIMIT_BATCH_RECORDS * 16u < LIMIT_COMMIT_BYTES, "one batch must fit one commit");
 static_assert(LIMIT_BATCH_RECORDS < LIMIT_COMMIT_RECORDS, "one batch must fit one commit");
+static_assert(LIMIT_INGEST_WATCH_BYTES <= LIMIT_INGEST_BESIDE_BYTES / 2, "an ingest at rest is far from its bound");
+static_assert(LIMIT_SUBMITTER_LEAVES > 1 && LIMIT_CONNECTION_LEAVES > 1, "a share is less than the whole");
+static_assert(LIMIT_BATCHES_IN_FLIGHT / LIMIT_KEPT_FREE >= 64, "batches are kept for submitters that hold nothing");
+static_assert(LIMIT_CREDIT <= LIMIT_BATCHES_IN_FLIGHT / LIMIT_SUBMITTER_LEAVES * (LIMIT_SUBMITTER_LEAVES - 1) / LIMIT_CONNECTION_LEAVES *
+                                  (LIMIT_CONNECTION_LEAVES - 1),
+              "a connection alone may use its credit");
+static_assert(LIMIT_RETRY_MIN_MS <= LIMIT_RETRY_UNMEASURED_MS && LIMIT_RETRY_MIN_MS <= LIMIT_RETRY_OUTAGE_MIN_MS &&
+                  LIMIT_RETRY_UNMEASURED_MS <= LIMIT_RETRY_MAX_MS && LIMIT_RETRY_OUTAGE_MIN_MS <= LIMIT_RETRY_MAX_MS &&
+                  LIMIT_RETRY_DISK_MS <= LIMIT_RETRY_MAX_MS && LIMIT_RETRY_DRAINING_MS <= LIMIT_RETRY_MAX_MS,
+              "every wait that is told lies between the least and the most");
 static_assert(LIMIT_SHARDS <= 4096u, "the verdict word has 12 bits for the shard");
 static_assert(LIMIT_UNKNOWN_BYTES < LIMIT_RECORD_BYTES, "unknown fields are a part of the record");
 

@@ -2,61 +2,40 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "muster/status.h"
 #include "proto/wire.pb-c.h"
 
-#define ADMIT_RETRY_MS_MIN 5u
-#define ADMIT_RETRY_MS_MAX 5000u
-#define ADMIT_RETRY_MS_UNMEASURED 100u /* before the first batch was answered */
-#define ADMIT_RETRY_MS_OUTAGE 1000u    /* draining, shard down: no rate tells how long a restart takes */
-#define ADMIT_RATE_WEIGHT 0.3          /* of the newest measurement */
+#define ADMIT_RATE_WEIGHT 0.3 /* of the newest measurement */
 #define ADMIT_SIZE_WEIGHT 0.1
 
 int ingest_admit_init(struct ingest_admit *a, uint64_t budget_bytes, uint32_t credit, uint32_t dispatch, uint32_t peers)
 {
-  uint32_t buckets = 16;
-  while (buckets < peers)
-    buckets *= 2;
   *a = (struct ingest_admit){
       .budget_bytes = budget_bytes,
       .credit_max = credit,
       .dispatch_max = dispatch,
-      .peers = calloc(peers, sizeof(struct ingest_peer)),
-      .peers_max = peers,
-      .hash = malloc(buckets * sizeof(uint32_t)),
-      .hash_mask = buckets - 1,
-      .idle_first = INGEST_NONE,
-      .idle_last = INGEST_NONE,
-      .turn_first = INGEST_NONE,
-      .turn_last = INGEST_NONE,
+      .turns = {INGEST_NONE, INGEST_NONE},
       .slot_next = malloc(LIMIT_BATCHES_IN_FLIGHT * sizeof(uint32_t)),
   };
-  if (!a->peers || !a->hash || !a->slot_next) {
+  if (!a->slot_next || ingest_peers_init(&a->peers, peers) != MUSTER_OK) {
     ingest_admit_finish(a);
     return MUSTER_ERR_MEMORY;
   }
-  /* Identities are chosen by clients: the seed keeps them from choosing their chain, too. Without it only that is lost. */
-  if (getrandom(&a->hash_seed, sizeof a->hash_seed, GRND_NONBLOCK) != (ssize_t)sizeof a->hash_seed)
-    a->hash_seed = 0;
-  memset(a->hash, 0xff, buckets * sizeof(uint32_t));
   memset(a->slot_next, 0xff, LIMIT_BATCHES_IN_FLIGHT * sizeof(uint32_t));
   return MUSTER_OK;
 }
 
 void ingest_admit_finish(struct ingest_admit *a)
 {
-  free(a->peers);
-  free(a->hash);
+  ingest_peers_finish(&a->peers);
   free(a->slot_next);
-  a->peers = NULL;
-  a->hash = a->slot_next = NULL;
+  a->slot_next = NULL;
 }
 
 /* ---- lists ---- */
 
-static void slots_push(struct ingest_admit *a, struct ingest_slots *list, uint32_t slot)
+static void slots_push(struct ingest_admit *a, struct ingest_list *list, uint32_t slot)
 {
   a->slot_next[slot] = INGEST_NONE;
   if (list->first == INGEST_NONE)
@@ -66,122 +45,68 @@ static void slots_push(struct ingest_admit *a, struct ingest_slots *list, uint32
   list->last = slot;
 }
 
-static uint32_t slots_pop(struct ingest_admit *a, struct ingest_slots *list)
+static uint32_t slots_pop(struct ingest_admit *a, struct ingest_list *list)
 {
   uint32_t slot = list->first;
   list->first = a->slot_next[slot];
   return slot;
 }
 
-static void idle_remove(struct ingest_admit *a, uint32_t peer)
+/* The peer has something waiting and is in no list yet; so perhaps its submitter. */
+static void turn_append_peer(struct ingest_admit *a, struct ingest_submitter *s, uint32_t peer)
 {
-  struct ingest_peer *p = &a->peers[peer];
-  if (p->idle_prev == INGEST_NONE)
-    a->idle_first = p->idle_next;
+  struct ingest_peer *p = &a->peers.peer[peer];
+  p->in_turn = true;
+  p->turn_next = INGEST_NONE;
+  if (s->turns.first == INGEST_NONE)
+    s->turns.first = peer;
   else
-    a->peers[p->idle_prev].idle_next = p->idle_next;
-  if (p->idle_next == INGEST_NONE)
-    a->idle_last = p->idle_prev;
+    a->peers.peer[s->turns.last].turn_next = peer;
+  s->turns.last = peer;
+}
+
+static void turn_append(struct ingest_admit *a, uint32_t submitter)
+{
+  struct ingest_submitter *s = &a->peers.submitter[submitter];
+  s->in_turn = true;
+  s->turn_next = INGEST_NONE;
+  if (a->turns.first == INGEST_NONE)
+    a->turns.first = submitter;
   else
-    a->peers[p->idle_next].idle_prev = p->idle_prev;
+    a->peers.submitter[a->turns.last].turn_next = submitter;
+  a->turns.last = submitter;
 }
 
-static void idle_append(struct ingest_admit *a, uint32_t peer)
+/* ---- shares ---- */
+
+/* The most that one may hold of a pool where the others hold so much, and each leaves that part (1 / leaves) of what it finds. */
+static uint64_t share_of(uint64_t pool, uint64_t others, uint32_t leaves)
 {
-  struct ingest_peer *p = &a->peers[peer];
-  p->idle_prev = a->idle_last;
-  p->idle_next = INGEST_NONE;
-  if (a->idle_last == INGEST_NONE)
-    a->idle_first = peer;
-  else
-    a->peers[a->idle_last].idle_next = peer;
-  a->idle_last = peer;
+  uint64_t left = pool > others ? pool - others : 0, kept = pool / LIMIT_KEPT_FREE;
+  uint64_t part = (left + leaves - 1) / leaves;
+  return left - (part > kept ? part : left < kept ? left : kept);
 }
 
-static void turn_append(struct ingest_admit *a, uint32_t peer)
+/* Whether who holds `held` of a pool, of which `used` is held by all, may have `more`. */
+static bool share_allows(uint64_t pool, uint64_t used, uint64_t held, uint64_t more, uint32_t leaves)
 {
-  a->peers[peer].in_turn = true;
-  a->peers[peer].turn_next = INGEST_NONE;
-  if (a->turn_first == INGEST_NONE)
-    a->turn_first = peer;
-  else
-    a->peers[a->turn_last].turn_next = peer;
-  a->turn_last = peer;
+  if (used + more > pool)
+    return false;
+  return held == 0 || held + more <= share_of(pool, used - held, leaves);
 }
 
-/* ---- peers ---- */
-
-static uint32_t *peer_bucket(struct ingest_admit *a, enum ingest_origin origin, const uint8_t *identity, uint32_t size)
+/* A pool of the process is shared out to submitters, and the submitter's share to its peers. */
+static bool shares_allow(uint64_t pool, uint64_t used, uint64_t of_submitter, uint64_t of_peer, uint64_t more)
 {
-  uint64_t h = a->hash_seed ^ ((uint64_t)origin << 56) ^ 0xcbf29ce484222325u;
-  for (uint32_t i = 0; i < size; i++)
-    h = (h ^ identity[i]) * 0x100000001b3u;
-  return &a->hash[(h ^ h >> 32) & a->hash_mask];
+  if (!share_allows(pool, used, of_submitter, more, LIMIT_SUBMITTER_LEAVES))
+    return false;
+  return of_submitter == 0 ||
+         share_allows(share_of(pool, used - of_submitter, LIMIT_SUBMITTER_LEAVES), of_submitter, of_peer, more, LIMIT_CONNECTION_LEAVES);
 }
 
-static void peer_unhash(struct ingest_admit *a, uint32_t peer)
+static uint64_t shares_of(uint64_t pool, uint64_t used, uint64_t of_submitter, uint64_t of_peer)
 {
-  struct ingest_peer *p = &a->peers[peer];
-  uint32_t *link = peer_bucket(a, p->origin, p->identity, p->identity_size);
-  while (*link != peer)
-    link = &a->peers[*link].hash_next;
-  *link = p->hash_next;
-}
-
-/* An entry for a newcomer: one never used, or the one that was idle longest. */
-static uint32_t peer_entry(struct ingest_admit *a)
-{
-  if (a->peers_used < a->peers_max)
-    return a->peers_used++;
-  uint32_t peer = a->idle_first;
-  if (peer != INGEST_NONE) {
-    idle_remove(a, peer);
-    peer_unhash(a, peer);
-  }
-  return peer;
-}
-
-uint32_t ingest_admit_peer(struct ingest_admit *a, enum ingest_origin origin, const uint8_t *identity, uint32_t identity_size,
-                           uint32_t submitter, uint64_t now_ns)
-{
-  uint32_t *bucket = peer_bucket(a, origin, identity, identity_size);
-  uint32_t peer = *bucket;
-  while (peer != INGEST_NONE) {
-    struct ingest_peer *p = &a->peers[peer];
-    if (p->origin == origin && p->identity_size == identity_size && memcmp(p->identity, identity, identity_size) == 0)
-      break;
-    peer = p->hash_next;
-  }
-  if (peer == INGEST_NONE) {
-    peer = peer_entry(a);
-    if (peer == INGEST_NONE)
-      return INGEST_NONE;
-    struct ingest_peer *p = &a->peers[peer];
-    *p = (struct ingest_peer){
-        .identity_size = identity_size,
-        .origin = origin,
-        .waiting = {INGEST_NONE, INGEST_NONE},
-        .unsent = {INGEST_NONE, INGEST_NONE},
-        .hash_next = *bucket,
-    };
-    memcpy(p->identity, identity, identity_size);
-    *bucket = peer;
-  } else if (a->peers[peer].in_flight == 0) {
-    idle_remove(a, peer);
-  }
-  if (a->peers[peer].in_flight == 0)
-    idle_append(a, peer);
-  a->peers[peer].submitter = submitter;
-  a->peers[peer].heard_ns = now_ns;
-  return peer;
-}
-
-uint32_t ingest_admit_peers_heard(const struct ingest_admit *a, uint64_t since_ns)
-{
-  uint32_t count = 0;
-  for (uint32_t i = 0; i < a->peers_used; i++)
-    count += a->peers[i].said_hello && a->peers[i].heard_ns >= since_ns;
-  return count;
+  return share_of(share_of(pool, used - of_submitter, LIMIT_SUBMITTER_LEAVES), of_submitter - of_peer, LIMIT_CONNECTION_LEAVES);
 }
 
 /* ---- budget, credit, turns ---- */
@@ -191,14 +116,15 @@ uint64_t ingest_admit_cost(uint64_t message_bytes, uint32_t record_count)
   return message_bytes + INGEST_BATCH_COST + (uint64_t)record_count * INGEST_RECORD_COST;
 }
 
-static bool admit_is_tight(const struct ingest_admit *a) { return a->used_bytes > a->budget_bytes / 4 * 3; }
-
-uint32_t ingest_admit_credit(const struct ingest_admit *a)
+uint32_t ingest_admit_credit(const struct ingest_admit *a, uint32_t peer)
 {
-  if (a->batch_bytes < 1)
-    return a->credit_max;
-  uint64_t free_bytes = a->budget_bytes > a->used_bytes ? a->budget_bytes - a->used_bytes : 0;
-  double share = (double)free_bytes / (a->busy_peers > 0 ? a->busy_peers : 1) / a->batch_bytes;
+  static const struct ingest_peer new_peer;
+  static const struct ingest_submitter new_submitter;
+  const struct ingest_peer *p = peer == INGEST_NONE ? &new_peer : &a->peers.peer[peer];
+  const struct ingest_submitter *s = peer == INGEST_NONE ? &new_submitter : &a->peers.submitter[p->owner];
+  double bytes = (double)shares_of(a->budget_bytes, a->used_bytes, s->held_bytes, p->held_bytes);
+  double slots = (double)shares_of(LIMIT_BATCHES_IN_FLIGHT, a->held_batches, s->in_flight, p->in_flight);
+  double share = a->batch_bytes < 1 || bytes / a->batch_bytes > slots ? slots : bytes / a->batch_bytes;
   if (share >= a->credit_max)
     return a->credit_max;
   return share < 1 ? 1 : (uint32_t)share;
@@ -206,43 +132,60 @@ uint32_t ingest_admit_credit(const struct ingest_admit *a)
 
 uint32_t ingest_admit_check(const struct ingest_admit *a, uint32_t peer, uint64_t cost_bytes)
 {
-  if (peer == INGEST_NONE || a->held_batches == LIMIT_BATCHES_IN_FLIGHT)
+  if (peer == INGEST_NONE)
     return MUSTER__V1__REASON__REASON_BUSY_BUDGET;
-  uint32_t in_flight = a->peers[peer].in_flight;
-  if (in_flight >= a->credit_max || (admit_is_tight(a) && in_flight >= ingest_admit_credit(a)))
+  const struct ingest_peer *p = &a->peers.peer[peer];
+  const struct ingest_submitter *s = &a->peers.submitter[p->owner];
+  if (p->in_flight >= a->credit_max)
     return MUSTER__V1__REASON__REASON_BUSY_CREDIT;
-  if (a->used_bytes + cost_bytes > a->budget_bytes)
+  if (a->held_batches == LIMIT_BATCHES_IN_FLIGHT || a->used_bytes + cost_bytes > a->budget_bytes)
     return MUSTER__V1__REASON__REASON_BUSY_BUDGET;
-  return 0;
+  bool has_share = shares_allow(a->budget_bytes, a->used_bytes, s->held_bytes, p->held_bytes, cost_bytes) &&
+                   shares_allow(LIMIT_BATCHES_IN_FLIGHT, a->held_batches, s->in_flight, p->in_flight, 1) &&
+                   (p->in_flight > 0 || share_allows(a->peers.max, a->busy_peers, s->busy_peers, 1, LIMIT_SUBMITTER_LEAVES));
+  if (has_share)
+    return 0;
+  return p->in_flight > 0 ? MUSTER__V1__REASON__REASON_BUSY_CREDIT : MUSTER__V1__REASON__REASON_BUSY_BUDGET;
 }
 
 void ingest_admit_take(struct ingest_admit *a, uint32_t peer, uint32_t slot, uint64_t cost_bytes)
 {
-  struct ingest_peer *p = &a->peers[peer];
+  struct ingest_peer *p = &a->peers.peer[peer];
+  struct ingest_submitter *s = &a->peers.submitter[p->owner];
   if (p->in_flight++ == 0) {
-    idle_remove(a, peer);
+    ingest_peers_busy(&a->peers, peer);
     a->busy_peers++;
   }
-  p->held_bytes += cost_bytes;
-  a->used_bytes += cost_bytes;
+  a->busy_submitters += s->in_flight++ == 0;
   a->held_batches++;
+  p->held_bytes += cost_bytes;
+  s->held_bytes += cost_bytes;
+  a->used_bytes += cost_bytes;
   a->batch_bytes = a->batch_bytes < 1 ? (double)cost_bytes : a->batch_bytes + ((double)cost_bytes - a->batch_bytes) * ADMIT_SIZE_WEIGHT;
   slots_push(a, &p->waiting, slot);
   if (!p->in_turn)
-    turn_append(a, peer);
+    turn_append_peer(a, s, peer);
+  if (!s->in_turn)
+    turn_append(a, p->owner);
 }
 
 uint32_t ingest_admit_turn(struct ingest_admit *a)
 {
-  uint32_t peer = a->turn_first;
-  if (peer == INGEST_NONE || a->at_workers >= a->dispatch_max)
+  uint32_t submitter = a->turns.first;
+  if (submitter == INGEST_NONE || a->at_workers >= a->dispatch_max)
     return INGEST_NONE;
-  struct ingest_peer *p = &a->peers[peer];
-  a->turn_first = p->turn_next;
-  uint32_t slot = slots_pop(a, &p->waiting);
+  struct ingest_submitter *s = &a->peers.submitter[submitter];
+  uint32_t peer = s->turns.first;
+  struct ingest_peer *p = &a->peers.peer[peer];
+  a->turns.first = s->turn_next;
+  s->in_turn = false;
+  s->turns.first = p->turn_next;
   p->in_turn = false;
+  uint32_t slot = slots_pop(a, &p->waiting);
   if (p->waiting.first != INGEST_NONE)
-    turn_append(a, peer);
+    turn_append_peer(a, s, peer);
+  if (s->turns.first != INGEST_NONE)
+    turn_append(a, submitter);
   a->at_workers++;
   return slot;
 }
@@ -251,28 +194,31 @@ void ingest_admit_returned(struct ingest_admit *a) { a->at_workers--; }
 
 void ingest_admit_release(struct ingest_admit *a, uint32_t peer, uint64_t cost_bytes)
 {
-  struct ingest_peer *p = &a->peers[peer];
+  struct ingest_peer *p = &a->peers.peer[peer];
+  struct ingest_submitter *s = &a->peers.submitter[p->owner];
   p->held_bytes -= cost_bytes;
+  s->held_bytes -= cost_bytes;
   a->used_bytes -= cost_bytes;
   a->held_batches--;
   a->drained_bytes += cost_bytes;
+  a->busy_submitters -= --s->in_flight == 0;
   if (--p->in_flight == 0) {
-    idle_append(a, peer);
+    ingest_peers_idle(&a->peers, peer);
     a->busy_peers--;
   }
 }
 
 void ingest_admit_unsent_push(struct ingest_admit *a, uint32_t peer, uint32_t slot)
 {
-  slots_push(a, &a->peers[peer].unsent, slot);
+  slots_push(a, &a->peers.peer[peer].unsent, slot);
   a->unsent_batches++;
 }
 
-uint32_t ingest_admit_unsent_first(const struct ingest_admit *a, uint32_t peer) { return a->peers[peer].unsent.first; }
+uint32_t ingest_admit_unsent_first(const struct ingest_admit *a, uint32_t peer) { return a->peers.peer[peer].unsent.first; }
 
 void ingest_admit_unsent_pop(struct ingest_admit *a, uint32_t peer)
 {
-  slots_pop(a, &a->peers[peer].unsent);
+  slots_pop(a, &a->peers.peer[peer].unsent);
   a->unsent_batches--;
 }
 
@@ -280,19 +226,20 @@ void ingest_admit_unsent_pop(struct ingest_admit *a, uint32_t peer)
 
 uint32_t ingest_admit_retry_after_ms(const struct ingest_admit *a, uint32_t peer, uint32_t reason)
 {
-  if (reason != MUSTER__V1__REASON__REASON_BUSY_BUDGET && reason != MUSTER__V1__REASON__REASON_BUSY_CREDIT)
-    return ADMIT_RETRY_MS_OUTAGE;
   if (a->drained_per_s <= 0)
-    return ADMIT_RETRY_MS_UNMEASURED;
-  /* For credit one of its own batches must leave: turns go round, so that is its part of what is held. For budget half of
-   * what is held: the other half keeps the workers busy until the refused are back. */
+    return LIMIT_RETRY_UNMEASURED_MS;
+  /* For credit one of its own batches must leave: turns go round, so that is one batch of each submitter for each of its busy
+   * connections. For budget half of what is held: the other half keeps the workers busy until the refused are back. */
   double ahead_bytes = (double)a->used_bytes / 2;
-  if (reason == MUSTER__V1__REASON__REASON_BUSY_CREDIT && peer != INGEST_NONE && a->peers[peer].in_flight > 0)
-    ahead_bytes = (double)a->used_bytes / a->peers[peer].in_flight;
+  if (reason == MUSTER__V1__REASON__REASON_BUSY_CREDIT && peer != INGEST_NONE) {
+    const struct ingest_submitter *s = &a->peers.submitter[a->peers.peer[peer].owner];
+    double round_bytes = a->batch_bytes * a->busy_submitters * s->busy_peers;
+    ahead_bytes = round_bytes < (double)a->used_bytes ? round_bytes : (double)a->used_bytes;
+  }
   double wait_ms = ahead_bytes * 1000 / a->drained_per_s;
-  if (wait_ms < ADMIT_RETRY_MS_MIN)
-    return ADMIT_RETRY_MS_MIN;
-  return wait_ms > ADMIT_RETRY_MS_MAX ? ADMIT_RETRY_MS_MAX : (uint32_t)wait_ms;
+  if (wait_ms < LIMIT_RETRY_MIN_MS)
+    return LIMIT_RETRY_MIN_MS;
+  return wait_ms > LIMIT_RETRY_MAX_MS ? LIMIT_RETRY_MAX_MS : (uint32_t)wait_ms;
 }
 
 void ingest_admit_tick(struct ingest_admit *a, uint64_t now_ns)

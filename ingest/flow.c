@@ -7,10 +7,9 @@
 
 #include "core/clock.h"
 #include "core/fault.h"
+#include "ingest/wait.h"
 #include "muster/status.h"
 
-#define FLOW_RETRY_AFTER_MS 1000u /* where words say BUSY or RETRY: a disk or a worker, not this process, has to recover */
-#define FLOW_PEER_HEARD_NS UINT64_C(60000000000)
 #define MS UINT64_C(1000000)
 
 /* ---- counters ---- */
@@ -26,19 +25,18 @@ static void flow_gauge_held(struct ingest_flow *f)
 {
   counters_begin(f->counters);
   counters_set(f->counters, COUNTER_budget_bytes_used, f->admit.used_bytes);
-  counters_set(f->counters, COUNTER_credit, ingest_admit_credit(&f->admit));
+  counters_set(f->counters, COUNTER_credit, ingest_admit_credit(&f->admit, INGEST_NONE));
   counters_end(f->counters);
 }
 
-void ingest_flow_gauges(struct ingest_flow *f, uint64_t now_ns)
+void ingest_flow_gauges(struct ingest_flow *f)
 {
-  uint64_t since_ns = now_ns > FLOW_PEER_HEARD_NS ? now_ns - FLOW_PEER_HEARD_NS : 0;
   flow_gauge_held(f);
   counters_begin(f->counters);
   counters_set(f->counters, COUNTER_budget_bytes, f->admit.budget_bytes);
   counters_set(f->counters, COUNTER_retry_after_ms,
                ingest_admit_retry_after_ms(&f->admit, INGEST_NONE, MUSTER__V1__REASON__REASON_BUSY_BUDGET));
-  counters_set(f->counters, COUNTER_peers, ingest_admit_peers_heard(&f->admit, since_ns));
+  counters_set(f->counters, COUNTER_peers, f->admit.peers.open);
   counters_set(f->counters, COUNTER_shards_serving, f->shards_serving);
   counters_end(f->counters);
 }
@@ -70,7 +68,7 @@ static void flow_drop(struct ingest_flow *f, uint32_t slot, const char *cause)
 static int flow_send(struct ingest_flow *f, uint32_t slot)
 {
   struct ingest_batch *b = &f->gather.batch[slot];
-  const struct ingest_peer *peer = &f->admit.peers[b->peer];
+  const struct ingest_peer *peer = &f->admit.peers.peer[b->peer];
   struct link_message m;
   link_message_init(&m);
   memcpy(m.identity, peer->identity, peer->identity_size);
@@ -85,6 +83,7 @@ static int flow_send(struct ingest_flow *f, uint32_t slot)
   } else if (status == MUSTER_OK) {
     flow_release(f, slot);
   } else {
+    ingest_peers_gone(&f->admit.peers, peer->origin, peer->identity, peer->identity_size);
     flow_drop(f, slot, "gone");
   }
   link_message_finish(&m);
@@ -95,17 +94,21 @@ static void flow_answer(struct ingest_flow *f, uint32_t slot)
 {
   struct ingest_batch *b = &f->gather.batch[slot];
   uint32_t peer = b->peer;
-  if (ingest_gather_answer(&f->gather, slot, ingest_admit_credit(&f->admit), FLOW_RETRY_AFTER_MS, clock_monotonic_ns()) != MUSTER_OK)
+  uint64_t now_ns = clock_monotonic_ns();
+  struct ingest_wait wait = ingest_wait_answer(f, slot, now_ns);
+  if (ingest_gather_answer(&f->gather, slot, ingest_admit_credit(&f->admit, peer), &wait, now_ns) != MUSTER_OK)
     flow_drop(f, slot, "memory");
   else if (ingest_admit_unsent_first(&f->admit, peer) != INGEST_NONE || flow_send(f, slot) == MUSTER_ERR_AGAIN)
     ingest_admit_unsent_push(&f->admit, peer, slot);
 }
 
+void ingest_flow_gone(struct ingest_flow *f, int32_t connection) { ingest_peers_connection_gone(&f->admit.peers, connection); }
+
 void ingest_flow_writable(struct ingest_flow *f, enum ingest_origin origin)
 {
-  for (uint32_t peer = 0; f->admit.unsent_batches > 0 && peer < f->admit.peers_used; peer++) {
+  for (uint32_t peer = 0; f->admit.unsent_batches > 0 && peer < f->admit.peers.used; peer++) {
     uint32_t slot;
-    if (f->admit.peers[peer].origin != origin)
+    if (f->admit.peers.peer[peer].origin != origin)
       continue;
     while ((slot = ingest_admit_unsent_first(&f->admit, peer)) != INGEST_NONE) {
       if (flow_send(f, slot) == MUSTER_ERR_AGAIN)
@@ -118,7 +121,7 @@ void ingest_flow_writable(struct ingest_flow *f, enum ingest_origin origin)
 /* A peer that never reads would keep its batches for ever. */
 static void flow_drop_unread(struct ingest_flow *f, uint64_t now_ns)
 {
-  for (uint32_t peer = 0; f->admit.unsent_batches > 0 && peer < f->admit.peers_used; peer++) {
+  for (uint32_t peer = 0; f->admit.unsent_batches > 0 && peer < f->admit.peers.used; peer++) {
     uint32_t slot;
     while ((slot = ingest_admit_unsent_first(&f->admit, peer)) != INGEST_NONE &&
            now_ns - f->gather.batch[slot].answered_ns >= f->answer_timeout_ms * MS) {
@@ -214,12 +217,12 @@ static void flow_on_serving(void *context, uint32_t shard, bool serving)
 
 /* ---- taking in ---- */
 
-static void flow_say_busy(struct ingest_flow *f, uint32_t peer, uint32_t reason, struct ingest_refusal *refusal)
+static void flow_say_busy(struct ingest_flow *f, uint32_t peer, uint32_t reason, uint64_t now_ns, struct ingest_refusal *refusal)
 {
   *refusal = (struct ingest_refusal){
       .verdict = MUSTER__V1__VERDICT__VERDICT_BUSY,
       .reason = reason,
-      .retry_after_ms = ingest_admit_retry_after_ms(&f->admit, peer, reason),
+      .retry_after_ms = ingest_wait_busy_ms(f, peer, reason, now_ns),
   };
   counters_begin(f->counters);
   counters_add(f->counters, COUNTER_batches_busy, 1);
@@ -269,7 +272,7 @@ void ingest_flow_submit(struct ingest_flow *f, const struct ingest_submit *submi
   }
   uint32_t busy = f->draining ? MUSTER__V1__REASON__REASON_BUSY_DRAINING : ingest_admit_check(&f->admit, submit->peer, cost);
   if (busy != 0) {
-    flow_say_busy(f, submit->peer, busy, refusal);
+    flow_say_busy(f, submit->peer, busy, now_ns, refusal);
     return;
   }
   if (!ingest_split_walk(&f->split, link_frame_data(stream), bytes, submit->record_count, &fault)) {
@@ -278,7 +281,7 @@ void ingest_flow_submit(struct ingest_flow *f, const struct ingest_submit *submi
   }
   const struct ingest_arrival arrival = {
       .peer = submit->peer,
-      .submitter = f->admit.peers[submit->peer].submitter,
+      .submitter = f->admit.peers.peer[submit->peer].submitter,
       .batch_id = submit->batch_id,
       .cost_bytes = cost,
       .message_bytes = bytes,
@@ -286,9 +289,9 @@ void ingest_flow_submit(struct ingest_flow *f, const struct ingest_submit *submi
   };
   uint32_t slot;
   if (flow_needs_shard_down(f, now_ns)) {
-    flow_say_busy(f, submit->peer, MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN, refusal);
+    flow_say_busy(f, submit->peer, MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN, now_ns, refusal);
   } else if (ingest_gather_open(&f->gather, &arrival, &f->split, stream, &slot) != MUSTER_OK) {
-    flow_say_busy(f, submit->peer, MUSTER__V1__REASON__REASON_BUSY_BUDGET, refusal);
+    flow_say_busy(f, submit->peer, MUSTER__V1__REASON__REASON_BUSY_BUDGET, now_ns, refusal);
   } else {
     ingest_admit_take(&f->admit, submit->peer, slot, cost);
     flow_gauge_held(f);
@@ -345,7 +348,7 @@ int ingest_flow_init(struct ingest_flow *f, const struct config *config, const s
   if (status != MUSTER_OK)
     ingest_flow_finish(f);
   else
-    ingest_flow_gauges(f, now_ns);
+    ingest_flow_gauges(f);
   return status;
 }
 

@@ -51,6 +51,13 @@ static void front_on_tcp(void *context, struct link *link, struct link_message *
     front_on_message(f, &sender, message);
 }
 
+static void front_on_gone(void *context, struct link *link, int32_t connection)
+{
+  struct ingest_front *f = context;
+  (void)link;
+  ingest_flow_gone(f->gate->flow, connection);
+}
+
 static void front_on_writable(void *context, struct link *link)
 {
   struct ingest_front *f = context;
@@ -98,6 +105,7 @@ static struct link_options front_options(struct ingest_front *f, const struct co
       .handshake_ms = config->handshake_ms,
       .turn_messages = FRONT_TURN_MESSAGES,
       .on_writable = front_on_writable,
+      .on_gone = front_on_gone,
       .context = f,
   };
 }

@@ -45,6 +45,7 @@ struct gate_call {
   struct ingest_gate *gate;
   const struct ingest_sender *sender;
   struct link_message *message;
+  uint32_t peer; /* INGEST_NONE where it is none, or not one yet */
   uint64_t now_ns;
 };
 
@@ -55,6 +56,8 @@ static void gate_send(const struct gate_call *call, struct link_message *reply, 
   reply->identity_size = call->message->identity_size;
   if (status == MUSTER_OK)
     status = f->seam.send_answer(f->seam.context, call->sender->origin, reply);
+  if (status == MUSTER_ERR_NOT_FOUND)
+    ingest_peers_gone(&f->admit.peers, call->sender->origin, call->message->identity, call->message->identity_size);
   if (status != MUSTER_OK)
     log_event_gated(&call->gate->gate, LOG_INFO, "ingest.reply-dropped", "submitter=%s cause=%s", call->sender->name,
                     muster_status_name(status));
@@ -72,8 +75,9 @@ static void gate_reply(const struct gate_call *call, const ProtobufCMessage *mes
 static void gate_refuse(const struct gate_call *call, uint64_t batch_id, uint32_t record_count, const struct ingest_refusal *refusal)
 {
   struct link_message reply;
+  uint32_t credit = ingest_admit_credit(&call->gate->flow->admit, call->peer);
   link_message_init(&reply);
-  gate_send(call, &reply, ingest_answer_refusal(&reply, batch_id, record_count, refusal, ingest_admit_credit(&call->gate->flow->admit)));
+  gate_send(call, &reply, ingest_answer_refusal(&reply, batch_id, record_count, refusal, credit));
 }
 
 /* A message that breaks the protocol before its batch can be judged. */
@@ -89,36 +93,43 @@ static void gate_refuse_message(const struct gate_call *call, uint64_t batch_id,
 
 /* ---- the kinds of messages ---- */
 
-static uint32_t gate_peer(const struct gate_call *call)
+static void gate_hear(struct gate_call *call)
 {
-  return ingest_admit_peer(&call->gate->flow->admit, call->sender->origin, call->message->identity, call->message->identity_size,
-                           call->sender->submitter, call->now_ns);
+  const struct ingest_caller caller = {
+      .origin = call->sender->origin,
+      .connection = call->message->connection,
+      .submitter = call->sender->submitter,
+      .identity = call->message->identity,
+      .identity_size = call->message->identity_size,
+  };
+  call->peer = ingest_peers_hear(&call->gate->flow->admit.peers, &caller);
 }
 
-/* The client's name and version for the log; what is not printable is left out of it. */
-static const char *gate_software(char out[2 * GATE_SOFTWARE_BYTES + 3], const char *software)
+/* A client's words get into the log only where they look like a program's name and version, "name 1.0": one word, a space, and
+ * one that begins with a digit. NULL where they do not. */
+static const char *gate_software(const char *software)
 {
-  size_t size = software ? strlen(software) : 0;
-  bool printable = size > 0 && size <= GATE_SOFTWARE_BYTES;
-  for (size_t i = 0; printable && i < size; i++)
-    printable = software[i] >= ' ' && software[i] <= '~';
-  return log_quote(out, 2 * GATE_SOFTWARE_BYTES + 3, printable ? software : "");
+  static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/+-";
+  size_t name = software ? strspn(software, allowed) : 0;
+  if (name == 0 || strlen(software) > GATE_SOFTWARE_BYTES || software[name] != ' ')
+    return NULL;
+  const char *version = software + name + 1;
+  return *version >= '0' && *version <= '9' && version[strspn(version, allowed)] == '\0' ? software : NULL;
 }
 
-static void gate_hello(const struct gate_call *call, bool accepted)
+static void gate_hello(struct gate_call *call, bool accepted)
 {
   struct ingest_gate *g = call->gate;
   const Muster__V1__Hello *hello = gate_unpack(g, &muster__v1__hello__descriptor, &call->message->frame[0]);
-  char software[2 * GATE_SOFTWARE_BYTES + 3];
   if (call->message->frame_count != 1 || (accepted && !hello)) {
     gate_refuse_message(call, 0, 0, hello ? MUSTER__V1__REASON__REASON_BATCH_FRAMES : MUSTER__V1__REASON__REASON_BATCH_HEADER);
     return;
   }
-  uint32_t peer = gate_peer(call);
-  if (peer != INGEST_NONE && accepted)
-    g->flow->admit.peers[peer].said_hello = true;
-  log_event_gated(&g->gate, LOG_INFO, accepted ? "ingest.hello" : "ingest.hello-refused", "submitter=%s software=%s", call->sender->name,
-                  gate_software(software, hello ? hello->software : NULL));
+  if (accepted)
+    gate_hear(call);
+  const char *software = gate_software(hello ? hello->software : NULL);
+  log_event_gated(&g->gate, LOG_INFO, accepted ? "ingest.hello" : "ingest.hello-refused", "submitter=%s software=%s%s%s",
+                  call->sender->name, software ? "\"" : "", software ? software : "unnamed", software ? "\"" : "");
   Muster__V1__Welcome welcome = MUSTER__V1__WELCOME__INIT;
   welcome.has_kind = welcome.has_version_major = welcome.has_version_minor = welcome.has_accepted = 1;
   welcome.kind = MUSTER__V1__KIND__KIND_WELCOME;
@@ -128,7 +139,7 @@ static void gate_hello(const struct gate_call *call, bool accepted)
   welcome.has_node_id = welcome.has_session = welcome.has_credit = 1;
   welcome.node_id = (ProtobufCBinaryData){.len = sizeof g->node_id, .data = g->node_id};
   welcome.session = g->session;
-  welcome.credit = ingest_admit_credit(&g->flow->admit);
+  welcome.credit = ingest_admit_credit(&g->flow->admit, call->peer);
   welcome.has_batch_records_max = welcome.has_message_bytes_max = welcome.has_record_bytes_max = welcome.has_answer_timeout_ms = 1;
   welcome.batch_records_max = LIMIT_BATCH_RECORDS;
   welcome.message_bytes_max = LIMIT_MESSAGE_BYTES;
@@ -137,14 +148,14 @@ static void gate_hello(const struct gate_call *call, bool accepted)
   gate_reply(call, &welcome.base);
 }
 
-static void gate_status(const struct gate_call *call)
+static void gate_status(struct gate_call *call)
 {
   const struct ingest_flow *f = call->gate->flow;
   if (call->message->frame_count != 1) {
     gate_refuse_message(call, 0, 0, MUSTER__V1__REASON__REASON_BATCH_FRAMES);
     return;
   }
-  uint32_t peer = gate_peer(call);
+  gate_hear(call);
   Muster__V1__Status status = MUSTER__V1__STATUS__INIT;
   status.has_kind = status.has_version_major = status.has_version_minor = status.has_draining = 1;
   status.kind = MUSTER__V1__KIND__KIND_STATUS;
@@ -154,12 +165,12 @@ static void gate_status(const struct gate_call *call)
   status.has_shards = status.has_shards_serving = status.has_credit = status.has_batches_in_flight = 1;
   status.shards = f->shards;
   status.shards_serving = f->shards_serving;
-  status.credit = ingest_admit_credit(&f->admit);
-  status.batches_in_flight = peer == INGEST_NONE ? 0 : f->admit.peers[peer].in_flight;
+  status.credit = ingest_admit_credit(&f->admit, call->peer);
+  status.batches_in_flight = call->peer == INGEST_NONE ? 0 : f->admit.peers.peer[call->peer].in_flight;
   gate_reply(call, &status.base);
 }
 
-static void gate_submit(const struct gate_call *call, bool version_fits)
+static void gate_submit(struct gate_call *call, bool version_fits)
 {
   struct link_message *m = call->message;
   const Muster__V1__SubmitHeader *header = gate_unpack(call->gate, &muster__v1__submit_header__descriptor, &m->frame[0]);
@@ -174,7 +185,8 @@ static void gate_submit(const struct gate_call *call, bool version_fits)
     gate_refuse_message(call, batch_id, record_count, reason);
     return;
   }
-  const struct ingest_submit submit = {.peer = gate_peer(call), .batch_id = batch_id, .record_count = record_count};
+  gate_hear(call);
+  const struct ingest_submit submit = {.peer = call->peer, .batch_id = batch_id, .record_count = record_count};
   struct ingest_refusal refusal;
   ingest_flow_submit(call->gate->flow, &submit, &m->frame[1], call->now_ns, &refusal);
   if (refusal.verdict != 0)
@@ -183,7 +195,7 @@ static void gate_submit(const struct gate_call *call, bool version_fits)
 
 void ingest_gate_message(struct ingest_gate *g, const struct ingest_sender *sender, struct link_message *message, uint64_t now_ns)
 {
-  const struct gate_call call = {.gate = g, .sender = sender, .message = message, .now_ns = now_ns};
+  struct gate_call call = {.gate = g, .sender = sender, .message = message, .peer = INGEST_NONE, .now_ns = now_ns};
   const Muster__V1__Header *header = message->frame_count > 0 ? gate_unpack(g, &muster__v1__header__descriptor, &message->frame[0]) : NULL;
   if (!header || !header->has_kind || !header->has_version_major) {
     gate_refuse_message(&call, 0, 0, MUSTER__V1__REASON__REASON_BATCH_HEADER);

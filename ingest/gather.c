@@ -225,7 +225,7 @@ static void gather_count_answered(struct ingest_gather *g, uint32_t records, con
   counters_end(c);
 }
 
-int ingest_gather_answer(struct ingest_gather *g, uint32_t slot, uint32_t credit, uint32_t retry_after_ms, uint64_t now_ns)
+int ingest_gather_answer(struct ingest_gather *g, uint32_t slot, uint32_t credit, const struct ingest_wait *wait, uint64_t now_ns)
 {
   struct ingest_batch *b = &g->batch[slot];
   struct gather_tally tally;
@@ -238,8 +238,9 @@ int ingest_gather_answer(struct ingest_gather *g, uint32_t slot, uint32_t credit
     link_frame_finish(&ingest_gather_part(g, slot, shard)->words);
   b->state = INGEST_BATCH_ANSWERED;
   b->answered_ns = now_ns;
-  bool again = tally.verdict[MUSTER__V1__VERDICT__VERDICT_BUSY] + tally.verdict[MUSTER__V1__VERDICT__VERDICT_RETRY] > 0;
-  return ingest_answer_header(&b->header, b->batch_id, b->record_count, credit, again ? retry_after_ms : 0);
+  uint32_t busy_ms = tally.verdict[MUSTER__V1__VERDICT__VERDICT_BUSY] > 0 ? wait->busy_ms : 0;
+  uint32_t retry_ms = tally.verdict[MUSTER__V1__VERDICT__VERDICT_RETRY] > 0 ? wait->retry_ms : 0;
+  return ingest_answer_header(&b->header, b->batch_id, b->record_count, credit, busy_ms > retry_ms ? busy_ms : retry_ms);
 }
 
 void ingest_gather_close(struct ingest_gather *g, uint32_t slot)

@@ -82,9 +82,13 @@ enum ingest_words { INGEST_WORDS_LATE, INGEST_WORDS_NO_MEMORY, INGEST_WORDS_TAKE
 enum ingest_words ingest_gather_words(struct ingest_gather *g, uint64_t part_id, uint32_t first_record, uint32_t record_count,
                                       struct link_frame *words, uint32_t *slot);
 
-/* After BATCH_DONE: puts the words in order, counts verdicts and reasons, packs the header. retry_after_ms is told where some record is
- * BUSY or RETRY. MUSTER_ERR_MEMORY: the header could not be had; counted all the same, the answer is to be dropped. */
-int ingest_gather_answer(struct ingest_gather *g, uint32_t slot, uint32_t credit, uint32_t retry_after_ms, uint64_t now_ns);
+/* How long a submitter is to wait before it sends again what was told BUSY, and what was told RETRY. */
+struct ingest_wait {
+  uint32_t busy_ms, retry_ms;
+};
+/* After BATCH_DONE: puts the words in order, counts verdicts and reasons, packs the header. Where some record is BUSY or RETRY the longer
+ * wait of those that apply is told. MUSTER_ERR_MEMORY: the header could not be had; counted all the same, the answer is to be dropped. */
+int ingest_gather_answer(struct ingest_gather *g, uint32_t slot, uint32_t credit, const struct ingest_wait *wait, uint64_t now_ns);
 /* The slot is free again; frames that are still in it are finished. */
 void ingest_gather_close(struct ingest_gather *g, uint32_t slot);
 

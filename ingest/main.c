@@ -4,6 +4,7 @@
  * the supervisor is gone it stops at once, for nothing that was acknowledged is here.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <malloc.h>
@@ -30,8 +31,8 @@
 #define DRAIN_MS 5000               /* less than the supervisor waits */
 #define LINGER_MS 500               /* for the last answers */
 #define KEPT_BLOCK_BYTES (32 << 20) /* the most that glibc allows; larger than any frame */
-#define MEMORY_SLACK_BYTES (256 * LIMIT_MIB)
-#define READY_ANYWAY_MS 3000 /* a shard that is not there by then is waited for while serving */
+#define WATCH_MS 10                 /* see on_watch */
+#define READY_ANYWAY_MS 3000        /* a shard that is not there by then is waited for while serving */
 
 struct process {
   uv_loop_t loop;
@@ -41,7 +42,8 @@ struct process {
   struct ingest_front front;
   struct ingest_hop *hop; /* one a shard */
   uint32_t hops;
-  uv_timer_t tick, deadline;
+  uv_timer_t tick, watch, deadline;
+  int statm_fd; /* /proc/self/statm */
   uint64_t ticks;
   uint32_t index;
   bool is_ready, has_flow, has_gate;
@@ -105,25 +107,27 @@ static void become_ready(struct process *p)
   log_event(LOG_INFO, "ingest.ready", "shards_serving=%" PRIu32 " shards=%" PRIu32, p->flow.shards_serving, p->flow.shards);
 }
 
-static uint64_t resident_bytes(void)
+/* ---- the bound of memory ---- */
+
+static uint64_t resident_bytes(const struct process *p)
 {
+  char text[128];
   unsigned long pages = 0;
-  FILE *f = fopen("/proc/self/statm", "re");
-  if (!f)
-    return 0;
-  if (fscanf(f, "%*u %lu", &pages) != 1)
-    pages = 0;
-  fclose(f);
-  return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+  ssize_t size = pread(p->statm_fd, text, sizeof text - 1, 0);
+  text[size > 0 ? size : 0] = '\0';
+  return sscanf(text, "%*u %lu", &pages) == 1 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
-/* The budget covers what was admitted. In front of it libzmq holds, for each peer, a message that is not whole yet, and sets no bound to its frames: a hostile peer can
- * make it grow for ever. Twice the budget and a little more is the end of that: the process starts again, every connection is let go, and submitters send again what was not
- * answered. Nothing that was acknowledged is here. */
-static void bound_memory(const struct process *p)
+/* The budget covers what was admitted. In front of it libzmq holds, for each connection, a message that is not whole yet, and sets no bound to
+ * its frames: a hostile peer can make it grow for ever. The end of that: the process starts again, every connection is let go, and submitters
+ * send again what was not answered. Nothing that was acknowledged is here. It is looked at a hundred times a second, and acted upon while there
+ * is room for what a sender at the speed of memory can put between two looks. A limit of the system (RLIMIT_DATA) would be no better: it counts
+ * what is reserved as well, which a stranger's frame that only says that it is long is enough for, and where it refuses libzmq aborts. */
+static void on_watch(uv_timer_t *timer)
 {
-  uint64_t bound = 2 * p->child.config.budget_bytes + MEMORY_SLACK_BYTES, resident = resident_bytes();
-  if (resident <= bound)
+  const struct process *p = timer->data;
+  uint64_t bound = 2 * p->child.config.budget_bytes + LIMIT_INGEST_BESIDE_BYTES, resident = resident_bytes(p);
+  if (resident <= bound - LIMIT_INGEST_WATCH_BYTES)
     return;
   log_event(LOG_ERROR, "ingest.memory",
             "resident_bytes=%" PRIu64 " bound_bytes=%" PRIu64 " cause=\"connections hold more than was admitted\" next=\"start again\"",
@@ -136,19 +140,18 @@ static void on_tick(uv_timer_t *timer)
   struct process *p = timer->data;
   uint64_t now_ns = clock_monotonic_ns();
   p->ticks++;
-  bound_memory(p);
   for (uint32_t i = 0; i < p->hops; i++)
     ingest_hop_tick(&p->hop[i], now_ns);
   ingest_flow_tick(&p->flow, now_ns);
   if (p->ticks % GAUGES_TICKS == 0)
-    ingest_flow_gauges(&p->flow, now_ns);
+    ingest_flow_gauges(&p->flow);
   become_ready(p);
 }
 
 /* ---- start ---- */
 
 /* Frames come and go with every batch. Given back to the kernel, their pages would be faulted in anew each time, which costs four times what
- * splitting does; kept, they are bounded by what the budget lets in, and by bound_memory. */
+ * splitting does; kept, they are bounded by what the budget lets in, and by on_watch. */
 static void keep_memory(void)
 {
   mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK_BYTES);
@@ -215,9 +218,11 @@ static int write_endpoints(struct process *p, struct failure *failure)
 static void open_timers(struct process *p)
 {
   uv_timer_init(&p->loop, &p->tick);
+  uv_timer_init(&p->loop, &p->watch);
   uv_timer_init(&p->loop, &p->deadline);
-  p->tick.data = p->deadline.data = p;
+  p->tick.data = p->watch.data = p->deadline.data = p;
   uv_timer_start(&p->tick, on_tick, FIRST_TICK_MS, TICK_MS);
+  uv_timer_start(&p->watch, on_watch, WATCH_MS, WATCH_MS);
 }
 
 static int start(struct process *p, const struct child_place *a, struct failure *failure)
@@ -232,6 +237,9 @@ static int start(struct process *p, const struct child_place *a, struct failure 
   if (status != MUSTER_OK)
     return status;
   open_timers(p);
+  p->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  if (p->statm_fd < 0)
+    status = failure_set_errno(failure, MUSTER_ERR_IO, errno, "/proc/self/statm cannot be read, and so memory not be bounded");
   if (status == MUSTER_OK)
     status = open_flow(p, failure);
   if (status == MUSTER_OK)
@@ -256,6 +264,8 @@ static void stop(struct process *p)
     ingest_hop_close(&p->hop[i]);
   if (p->tick.data) {
     uv_close((uv_handle_t *)&p->tick, NULL);
+    uv_close((uv_handle_t *)&p->watch, NULL);
+    close(p->statm_fd);
     uv_close((uv_handle_t *)&p->deadline, NULL);
     child_finish(&p->child);
   }

@@ -132,7 +132,7 @@ static int submit_and_tell(struct replay *r, struct ops_shards *s)
   struct muster_options options = MUSTER_OPTIONS_INIT;
   options.endpoint = r->o->endpoint;
   options.data_directory = r->o->endpoint ? NULL : s->data.root;
-  options.software = "muster quarantine replay " MUSTER_VERSION;
+  options.software = "muster-quarantine-replay " MUSTER_VERSION;
   options.on_verdict = on_verdict;
   options.on_notice = on_notice;
   options.context = r;

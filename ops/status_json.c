@@ -1,4 +1,5 @@
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,6 +30,8 @@ static const enum counter_id rates[] = {COUNTER_records_received, COUNTER_record
                                         COUNTER_batches_busy,     COUNTER_bytes_received};
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
+/* Shown to three decimals, which is more than a window of half a second knows. */
+static json_t *decimal(double number) { return json_real(round(number * 1000) / 1000); }
 static json_t *integer(uint64_t number) { return json_integer((json_int_t)number); }
 
 static json_t *endpoints_of(const struct ops_status *s)
@@ -46,8 +49,8 @@ static json_t *rates_of(const struct ops_status *s)
 {
   json_t *object = json_object();
   for (size_t i = 0; i < LENGTH(rates); i++)
-    json_object_set_new(object, counter_list[rates[i]].name, json_real(ops_view_rate(&s->before, &s->after, "ingest-", rates[i])));
-  json_object_set_new(object, "window_s", json_real((double)(s->after.taken_ns - s->before.taken_ns) / 1e9));
+    json_object_set_new(object, counter_list[rates[i]].name, decimal(ops_view_rate(&s->before, &s->after, "ingest-", rates[i])));
+  json_object_set_new(object, "window_s", decimal((double)(s->after.taken_ns - s->before.taken_ns) / 1e9));
   return object;
 }
 
@@ -125,7 +128,7 @@ int ops_status_print_json(const struct ops_status *s)
   }
   json_object_set_new(object, "store_records", integer(records));
   json_object_set_new(object, "shards", shards);
-  int written = json_dumpf(object, stdout, JSON_INDENT(2));
+  int written = json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
   putchar('\n');
   json_decref(object);
   return written == 0 || ferror(stdout) ? MUSTER_OK : MUSTER_ERR_MEMORY;

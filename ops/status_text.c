@@ -39,7 +39,7 @@ static void print_records(const struct ops_status *s)
          number_of(s, COUNTER_records_in_flight, n[6]));
   printf("per second %s received, %s accepted, %s duplicate\n", rate_of(s, COUNTER_records_received, n[0]),
          rate_of(s, COUNTER_records_accepted, n[1]), rate_of(s, COUNTER_records_duplicate, n[2]));
-  printf("batches    %s received, %s in flight, %s told BUSY, %s refused; credit %s, retry after %s ms, %s submitter%s\n",
+  printf("batches    %s received, %s in flight, %s told BUSY, %s refused; credit %s, retry after %s ms, %s connection%s\n",
          number_of(s, COUNTER_batches_received, n[0]), number_of(s, COUNTER_batches_in_flight, n[1]),
          number_of(s, COUNTER_batches_busy, n[2]), number_of(s, COUNTER_batches_refused, n[3]),
          ops_table_number(n[4], ops_view_most(&s->after, "ingest-", COUNTER_credit)),

@@ -65,7 +65,7 @@ struct muster_options {
   const char *data_directory; /* instead of endpoint: the node's data directory on this machine; both NULL: MUSTER_DATA */
   const char *server_key;     /* tcp: the node's public key, 40 characters of Z85; NULL with a data directory: read from there */
   const char *key_file;       /* tcp: this submitter's key pair, as `muster key new` writes it */
-  const char *software;       /* name and version for the node's log, at most 64 bytes; NULL: "libmuster" and its version */
+  const char *software;       /* "name version" for the node's log, at most 64 bytes (proto/README.md); NULL: "libmuster" and its version */
   uint32_t batch_records;     /* records a batch, 1 to 10,000; 0: 1,000 */
   uint32_t window_batches;    /* batches in flight, 1 to 4,096, bounded by the node's credit; 0: 16 */
   uint32_t linger_ms;         /* an unfinished batch is sent after so long in muster_client_process; 0: 20 */

@@ -23,13 +23,16 @@
 
 static char directory[256];
 
+#define GONE_MAX 1024
+
 /* One end and what it saw. */
 struct end {
   struct link *link;
   struct link_options options;
   uint32_t messages, turns, turn_max, turn_now, writables;
   uint32_t connected, disconnected, refused, broken;
-  struct link_message last; /* owned */
+  uint32_t gone_all, gone[GONE_MAX]; /* by number of the connection */
+  struct link_message last;          /* owned */
   bool echo, close_on_message, close_on_event;
 };
 
@@ -40,6 +43,7 @@ static void end_message(void *context, struct link *link, struct link_message *m
   e->turn_now++;
   if (e->echo)
     assert_int_equal(link_send(link, m), MUSTER_OK);
+  e->last.connection = m->connection;
   memcpy(e->last.identity, m->identity, m->identity_size);
   e->last.identity_size = m->identity_size;
   e->last.frame_count = m->frame_count;
@@ -80,6 +84,15 @@ static void end_event(void *context, struct link *link, enum link_event event)
     link_close(link);
     e->link = NULL;
   }
+}
+
+static void end_gone(void *context, struct link *link, int32_t connection)
+{
+  struct end *e = context;
+  (void)link;
+  assert_in_range(connection, 1, GONE_MAX - 1);
+  e->gone_all++;
+  e->gone[connection]++;
 }
 
 static void end_init(struct end *e, enum link_kind kind)
@@ -740,6 +753,41 @@ static void what_lingers_goes_out_before_the_context_ends(void **state)
   loop_finish(&p.loop);
 }
 
+/* Connections come and go, and get the numbers of earlier ones: each end is told once, and before the next one with the number is heard. The
+ * loop does not run here, so that nobody but the turn itself can have told. */
+static void a_router_tells_who_is_gone(void **state)
+{
+  (void)state;
+  enum { ROUNDS = 50 };
+  struct end router;
+  uv_loop_t loop;
+  char endpoint[300];
+  uint32_t used[GONE_MAX] = {0}, met_again = 0;
+  endpoint_ipc(endpoint, "gone");
+  uv_loop_init(&loop);
+  end_init(&router, LINK_ROUTER);
+  router.options.on_gone = end_gone;
+  end_open(&router, &loop);
+  assert_int_equal(link_bind(router.link, endpoint, NULL, 0, &(struct failure)FAILURE_NONE), MUSTER_OK);
+  for (uint32_t i = 1; i <= ROUNDS; i++) {
+    void *client = zmq_socket(link_context(), ZMQ_DEALER);
+    assert_int_equal(zmq_connect(client, endpoint), 0);
+    assert_int_equal(zmq_send(client, "here", 4, 0), 4);
+    while (router.messages < i)
+      link_turn(router.link);
+    int32_t connection = router.last.connection;
+    assert_in_range(connection, 1, GONE_MAX - 1);
+    assert_int_equal(router.gone[connection], used[connection]);
+    met_again += used[connection]++ > 0;
+    zmq_close(client);
+  }
+  assert_true(met_again > 0);
+  run_until(&loop, &router.gone_all, ROUNDS, 5000);
+  assert_int_equal(router.gone_all, ROUNDS);
+  end_close(&router);
+  loop_finish(&loop);
+}
+
 static int setup(void **state)
 {
   (void)state;
@@ -753,7 +801,7 @@ static int teardown(void **state)
 {
   (void)state;
   static const char *const names[] = {"private", "bounded", "nobody", "full",     "closing", "again", "oversized",
-                                      "frames",  "edge",    "edge",   "handover", "linger",  "ipc"};
+                                      "frames",  "edge",    "edge",   "handover", "linger",  "ipc",   "gone"};
   char path[300];
   link_context_finish(); /* hangs where a socket was left open */
   for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
@@ -778,6 +826,7 @@ int main(void)
       cmocka_unit_test(too_many_frames_and_too_long_an_identity),
       cmocka_unit_test(a_send_does_not_swallow_the_edge),
       cmocka_unit_test(a_routing_id_is_handed_over_only_where_asked),
+      cmocka_unit_test(a_router_tells_who_is_gone),
       cmocka_unit_test(only_an_allowed_key_gets_in),
       cmocka_unit_test(unusable_options_are_refused),
       cmocka_unit_test(what_lingers_goes_out_before_the_context_ends),

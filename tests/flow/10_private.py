@@ -36,6 +36,8 @@ def canaries_stay_inside(t):
     for _ in range(3):
         c = Client(node.endpoints("ipc")[0])
         told.append(repr(c.submit(batch).header))
+        for software in ("CANARY Jane", "Jane CANARY 1", "CANARY", "canary@example.org 1.0", "muster 1.0 CANARY"):  # a client's free text
+            told.append(repr(c.hello(software=software)))
         c.socket.send_multipart([canary * 20, canary * 100])
         told.append(repr(c.receive()))
         c.socket.send_multipart([b"\x0a" + canary, wire.stream_of(batch)])
@@ -53,7 +55,8 @@ def canaries_stay_inside(t):
     told.append(node.log())
     check(node.log().count("\n") > 3, "the log is empty: this test would see nothing")
     for text in told:
-        check(not escaped(text), f"a canary got out: {text[:400]}")
+        check(not escaped(text), f"a canary got out: {[line for line in text.splitlines() if escaped(line)][:1] or text[:400]}")
+    check("software=unnamed" in node.log() and 'software="flow-test 1.0"' in node.log(), "the log does not tell of software")
     for directory, _, files in os.walk(t.data):
         for name in files:
             check(not escaped(name), name)

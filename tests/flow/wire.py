@@ -81,8 +81,8 @@ class Client:
     def silent(self, seconds=0.7):
         return not self.socket.poll(int(seconds * 1000))
 
-    def hello(self, major=1):
-        self.socket.send(wire.Hello(kind=wire.KIND_HELLO, version_major=major, version_minor=0, software="flow test").SerializeToString())
+    def hello(self, major=1, software="flow-test 1.0"):
+        self.socket.send(wire.Hello(kind=wire.KIND_HELLO, version_major=major, version_minor=0, software=software).SerializeToString())
         return wire.Welcome.FromString(self.receive()[0])
 
     def send(self, records, count=None, stream=None, batch_id=None):

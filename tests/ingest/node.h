@@ -25,6 +25,7 @@ struct node {
   struct ingest_flow flow;
   struct ingest_gate gate;
   uint64_t now_ns;
+  uint32_t submitter;                       /* whom messages are of */
   struct link_message answer[NODE_ANSWERS]; /* to submitters, oldest first from answer_first */
   enum ingest_origin answer_origin[NODE_ANSWERS];
   uint32_t answer_first, answer_end;
@@ -172,7 +173,7 @@ static inline uint32_t node_answers(const struct node *n) { return n->answer_end
 static inline void node_receive(struct node *n, char peer, uint32_t frames, const void *first, size_t first_size, const void *second,
                                 size_t second_size)
 {
-  const struct ingest_sender sender = {.origin = INGEST_IPC, .submitter = 0, .name = "local"};
+  const struct ingest_sender sender = {.origin = INGEST_IPC, .submitter = n->submitter, .name = "local"};
   struct link_message m;
   link_message_init(&m);
   m.identity[0] = (uint8_t)peer;

@@ -3,6 +3,9 @@
 
 #include "core/clock.h"
 #include "proto/digest.h"
+#include "workers/watermark.h"
+
+static_assert(WATERMARK_INTERVAL_NS <= LIMIT_RETRY_DISK_MS * UINT64_C(1000000), "who comes back finds that the disk was looked at again");
 
 #define REASON(name) MUSTER__V1__REASON__REASON_##name
 
@@ -25,6 +28,18 @@ static uint32_t number_of_shard(uint32_t shard, uint32_t from)
   for (stage_id(id, from); digest_shard(id, 2) != shard; stage_id(id, ++from))
     ;
   return from;
+}
+
+static uint64_t scripted_ns;
+static uint64_t scripted_monotonic(void *context)
+{
+  (void)context;
+  return scripted_ns;
+}
+static int64_t scripted_wall(void *context)
+{
+  (void)context;
+  return 1;
 }
 
 static void a_single_record_waits_behind_few_of_a_flood(void **state)
@@ -52,6 +67,52 @@ static void a_single_record_waits_behind_few_of_a_flood(void **state)
   assert_int_equal(node_answers(n) + flood, 200);
   assert_int_equal(counters_get(n->counters, COUNTER_batches_in_flight), 0);
   assert_int_equal(counters_get(n->counters, COUNTER_budget_bytes_used), 0);
+}
+
+/* The table of batches is full of one submitter's, by many connections, and the workers stand still: another one is let in, and is next. */
+static void a_flood_of_connections_shuts_nobody_out(void **state)
+{
+  struct node *n = *state;
+  n->config.credit = 20;
+  node_start(n);
+  for (uint32_t c = 1; c <= 250; c++)
+    for (uint32_t i = 0; i < 20; i++)
+      node_submit(n, (char)c, i, c * 20 + i, 1);
+  uint32_t told_busy = node_answers(n);
+  assert_true(told_busy >= 5000 - LIMIT_BATCHES_IN_FLIGHT / 4 * 3);
+  n->submitter = 7;
+  for (uint32_t i = 0; i < 10; i++)
+    node_submit(n, (char)251, i, 6000 + i, 1);
+  assert_int_equal(node_answers(n), told_busy); /* not one of them was told BUSY */
+  uint32_t before = 0, got = 0;
+  n->answer_first = n->answer_end;
+  for (uint32_t turn = 0; got < 10; turn++) {
+    node_work_one(n, turn % 2);
+    for (; node_answers(n) > 0; link_message_finish(&n->answer[n->answer_first++])) {
+      bool honest = n->answer[n->answer_first].identity[0] == 251;
+      got += honest;
+      before += !honest;
+    }
+  }
+  assert_in_range(before, 10, 40); /* dispatch is 12, then every other turn */
+}
+
+/* Who sent and went: what it sent is kept, the answer finds nobody, and it is no peer any more. */
+static void who_is_gone_is_no_peer(void **state)
+{
+  struct node *n = *state;
+  node_start(n);
+  node_submit(n, 'a', 1, 0, 10);
+  ingest_flow_gauges(&n->flow);
+  assert_int_equal(counters_get(n->counters, COUNTER_peers), 1);
+  n->answer_status = MUSTER_ERR_NOT_FOUND;
+  node_work(n);
+  ingest_flow_gauges(&n->flow);
+  assert_int_equal(counters_get(n->counters, COUNTER_peers), 0);
+  n->answer_status = MUSTER_OK;
+  node_submit(n, 'a', 2, 0, 10);
+  node_work(n);
+  node_expect(n, 'a', 2, 0, 0, 10);
 }
 
 static void busy_is_told_before_anything_is_held(void **state)
@@ -90,7 +151,7 @@ static void a_peer_that_does_not_read_keeps_its_answers_within_its_credit(void *
   uint32_t refused = n->answer_refused;
   assert_int_equal(refused, 1); /* the others queue behind the first, and the socket is not asked in vain */
   node_submit(n, 'a', 4, 0, 10);
-  assert_int_equal(n->flow.admit.peers[0].in_flight, 4);
+  assert_int_equal(n->flow.admit.peers.peer[0].in_flight, 4);
   assert_int_equal(counters_get(n->counters, COUNTER_batches_busy), 1);
   n->answer_status = MUSTER_OK;
   ingest_flow_writable(&n->flow, INGEST_TCP); /* another link */
@@ -103,18 +164,6 @@ static void a_peer_that_does_not_read_keeps_its_answers_within_its_credit(void *
   node_submit(n, 'a', 4, 0, 10);
   node_work(n);
   node_expect(n, 'a', 4, 0, 0, 10);
-}
-
-static uint64_t scripted_ns;
-static uint64_t scripted_monotonic(void *context)
-{
-  (void)context;
-  return scripted_ns;
-}
-static int64_t scripted_wall(void *context)
-{
-  (void)context;
-  return 1;
 }
 
 static void answers_that_nobody_takes_are_dropped(void **state)
@@ -139,7 +188,7 @@ static void answers_that_nobody_takes_are_dropped(void **state)
   clock_set_source(NULL);
   assert_int_equal(counters_get(n->counters, COUNTER_answers_dropped), 3);
   assert_int_equal(counters_get(n->counters, COUNTER_budget_bytes_used), 0);
-  assert_int_equal(n->flow.admit.peers[0].in_flight, 0);
+  assert_int_equal(n->flow.admit.peers.peer[0].in_flight, 0);
   assert_int_equal(counters_get(n->counters, COUNTER_records_accepted), 30); /* they are durable all the same */
   stage_conserved(n->counters);
 }
@@ -164,7 +213,13 @@ static void a_shard_that_is_down_stands_in_nobodys_way(void **state)
   assert_int_equal(node_answers(n), 0);
   n->now_ns += INGEST_DOWN_GRACE_MS * UINT64_C(1000000);
   node_submit(n, 'a', 5, down, 1);
-  assert_int_equal(node_expect(n, 'a', 5, REASON(BUSY_SHARD_DOWN), 0, 1), 1000);
+  assert_int_equal(node_expect(n, 'a', 5, REASON(BUSY_SHARD_DOWN), 0, 1), INGEST_DOWN_GRACE_MS / 2); /* half of the time it has been down */
+  n->now_ns += UINT64_C(5000000000);
+  node_submit(n, 'a', 7, down, 1);
+  assert_int_equal(node_expect(n, 'a', 7, REASON(BUSY_SHARD_DOWN), 0, 1), 3000);
+  n->now_ns += UINT64_C(3600000000000);
+  node_submit(n, 'a', 8, down, 1);
+  assert_int_equal(node_expect(n, 'a', 8, REASON(BUSY_SHARD_DOWN), 0, 1), LIMIT_RETRY_MAX_MS);
   node_submit(n, 'a', 6, up, 1);
   node_work(n);
   node_expect(n, 'a', 6, 0, up, 1);
@@ -203,19 +258,22 @@ static void what_only_waits_for_a_shard_that_is_down_makes_room(void **state)
 static void a_dead_shard_hands_back_its_part(void **state)
 {
   struct node *n = *state;
+  const struct clock_source source = {.wall_us = scripted_wall, .monotonic_ns = scripted_monotonic};
   node_start(n);
+  scripted_ns = n->now_ns;
+  clock_set_source(&source);
   node_submit(n, 'a', 1, 0, 100);
   uint32_t part_records = n->part[1][0].head.record_count;
   node_work_one(n, 0);
   node_die(n, 1);
   assert_int_equal(node_answers(n), 0);
-  uint64_t later_ns = clock_monotonic_ns() + n->config.shard_timeout_ms * UINT64_C(1000000) + UINT64_C(1000000000);
-  n->now_ns = later_ns;
-  ingest_flow_tick(&n->flow, later_ns);
+  n->now_ns = scripted_ns += n->config.shard_timeout_ms * UINT64_C(1000000);
+  ingest_flow_tick(&n->flow, n->now_ns);
+  clock_set_source(NULL);
   struct link_message *m = node_take(n, 'a');
   Muster__V1__AnswerHeader *h = stage_header(&m->frame[0]);
   Muster__V1__Verdicts *v = stage_verdicts(&m->frame[1]);
-  assert_true(!h->has_batch_verdict && h->has_retry_after_ms && h->retry_after_ms == 1000);
+  assert_true(!h->has_batch_verdict && h->has_retry_after_ms && h->retry_after_ms == n->config.shard_timeout_ms / 2);
   uint32_t retry = 0;
   for (uint32_t i = 0; i < v->n_word; i++) {
     bool back = verdict_kind(v->word[i]) == MUSTER__V1__VERDICT__VERDICT_RETRY;
@@ -242,7 +300,7 @@ static void a_drain_answers_what_it_has_and_takes_no_more(void **state)
   ingest_flow_drain(&n->flow);
   assert_int_equal(n->drained, 0);
   node_submit(n, 'b', 9, 0, 10);
-  assert_int_equal(node_expect(n, 'b', 9, REASON(BUSY_DRAINING), 0, 10), 1000);
+  assert_int_equal(node_expect(n, 'b', 9, REASON(BUSY_DRAINING), 0, 10), LIMIT_RETRY_DRAINING_MS);
   node_work(n);
   for (uint64_t i = 0; i < 5; i++)
     node_expect(n, 'a', i, 0, 0, 10);
@@ -316,6 +374,8 @@ int main(void)
   stage_seed_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(a_single_record_waits_behind_few_of_a_flood, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_flood_of_connections_shuts_nobody_out, setup, teardown),
+      cmocka_unit_test_setup_teardown(who_is_gone_is_no_peer, setup, teardown),
       cmocka_unit_test_setup_teardown(busy_is_told_before_anything_is_held, setup, teardown),
       cmocka_unit_test_setup_teardown(a_peer_that_does_not_read_keeps_its_answers_within_its_credit, setup, teardown),
       cmocka_unit_test_setup_teardown(answers_that_nobody_takes_are_dropped, setup, teardown),

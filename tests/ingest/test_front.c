@@ -166,8 +166,8 @@ static void the_same_user_is_welcome_over_ipc(void **state)
   say_hello(r);
   assert_true(run_until(r, &r->answers, 1, 3 * SECOND));
   assert_int_equal(r->kind, MUSTER__V1__KIND__KIND_WELCOME);
-  assert_int_equal(r->flow.admit.peers[0].submitter, SUBMITTER_LOCAL);
-  assert_int_equal(r->flow.admit.peers[0].origin, INGEST_IPC);
+  assert_int_equal(r->flow.admit.peers.peer[0].submitter, SUBMITTER_LOCAL);
+  assert_int_equal(r->flow.admit.peers.peer[0].origin, INGEST_IPC);
 }
 
 static void tcp_asks_the_list_at_every_message(void **state)
@@ -185,8 +185,8 @@ static void tcp_asks_the_list_at_every_message(void **state)
   say_hello(r);
   assert_true(run_until(r, &r->answers, 1, 3 * SECOND));
   assert_int_equal(r->kind, MUSTER__V1__KIND__KIND_WELCOME);
-  assert_int_equal(r->flow.admit.peers[0].submitter, 1);
-  assert_int_equal(r->flow.admit.peers[0].origin, INGEST_TCP);
+  assert_int_equal(r->flow.admit.peers.peer[0].submitter, 1);
+  assert_int_equal(r->flow.admit.peers.peer[0].origin, INGEST_TCP);
   assert_int_equal(key_list_revoke(path, "field-7", &failure), MUSTER_OK);
   say_hello(r);
   assert_false(run_until(r, &r->answers, 2, SECOND / 2));

@@ -1,6 +1,8 @@
 /* ingest/gate.c: bytes in, answers out; garbage, versions and frames. */
 #include "ingest/node.h"
 
+#include <unistd.h>
+
 #define REASON(name) MUSTER__V1__REASON__REASON_##name
 
 static int setup(void **state)
@@ -62,11 +64,55 @@ static void hello_is_welcomed(void **state)
     muster__v1__welcome__free_unpacked(w, NULL);
     link_message_finish(m);
   }
-  ingest_flow_gauges(&n->flow, n->now_ns);
+  ingest_flow_gauges(&n->flow);
   assert_int_equal(counters_get(n->counters, COUNTER_peers), 1);
-  n->now_ns += UINT64_C(61000000000);
-  ingest_flow_gauges(&n->flow, n->now_ns);
+  n->answer_status = MUSTER_ERR_NOT_FOUND;
+  node_receive(n, 'a', 1, bytes, hello(bytes, 1, software), NULL, 0);
+  ingest_flow_gauges(&n->flow);
   assert_int_equal(counters_get(n->counters, COUNTER_peers), 0);
+}
+
+/* What was written to standard error while a hello with these words came. */
+static char *logged(struct node *n, char *software)
+{
+  static char text[4096];
+  uint8_t bytes[512];
+  FILE *caught = tmpfile();
+  int kept = dup(STDERR_FILENO);
+  dup2(fileno(caught), STDERR_FILENO);
+  node_receive(n, 'a', 1, bytes, hello(bytes, 1, software), NULL, 0);
+  dup2(kept, STDERR_FILENO);
+  close(kept);
+  ssize_t size = pread(fileno(caught), text, sizeof text - 1, 0);
+  text[size > 0 ? size : 0] = '\0';
+  fclose(caught);
+  link_message_finish(node_take(n, 'a'));
+  memset(&n->gate.gate, 0, sizeof n->gate.gate);
+  return text;
+}
+
+static void only_a_name_and_a_version_get_into_the_log(void **state)
+{
+  struct node *n = *state;
+  static const char *const named[] = {"libmuster 0.1.0", "muster-submit 0.1.0-rc1+git", "x 1", "a/b_c.d+e- 9._/+-Z"};
+  static const char *const unnamed[] = {
+      "",           "name",       "name ",      " 1.0",
+      "name  1.0",  "name 1.0 ",  "Jane Doe",   "name v1",
+      "a name 1.0", "na\"me 1.0", "name 1.0\n", "n\xc3\xa4me 1.0",
+      "name=x 1.0", "name:1 1.0", "n@me 1.0",   "a1234567890123456789012345678901234567890123456789012345678901 1.0"};
+  char software[128], want[128];
+  for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+    snprintf(software, sizeof software, "%s", named[i]);
+    snprintf(want, sizeof want, " software=\"%s\"\n", named[i]);
+    assert_non_null(strstr(logged(n, software), want));
+  }
+  for (size_t i = 0; i < sizeof unnamed / sizeof *unnamed; i++) {
+    snprintf(software, sizeof software, "%s", unnamed[i]);
+    const char *line = logged(n, software);
+    assert_non_null(strstr(line, " software=unnamed\n"));
+    assert_null(unnamed[i][0] && strcmp(unnamed[i], "name") && strcmp(unnamed[i], "name ") ? strstr(line, unnamed[i]) : NULL);
+  }
+  assert_non_null(strstr(logged(n, NULL), " software=unnamed\n"));
 }
 
 static void a_batch_is_answered_record_by_record(void **state)
@@ -241,6 +287,7 @@ int main(void)
   stage_seed_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(hello_is_welcomed, setup, teardown),
+      cmocka_unit_test_setup_teardown(only_a_name_and_a_version_get_into_the_log, setup, teardown),
       cmocka_unit_test_setup_teardown(a_batch_is_answered_record_by_record, setup, teardown),
       cmocka_unit_test_setup_teardown(status_tells_of_this_client, setup, teardown),
       cmocka_unit_test_setup_teardown(garbage_is_refused_and_the_node_goes_on, setup, teardown),

@@ -118,7 +118,7 @@ static void words_of_any_order_answer_in_the_records_order(void **state)
       assert_true(done || result == INGEST_WORDS_PART_DONE);
     }
     assert_true(done);
-    assert_int_equal(ingest_gather_answer(&t->gather, slot, 7, 1000, 1), MUSTER_OK);
+    assert_int_equal(ingest_gather_answer(&t->gather, slot, 7, &(struct ingest_wait){.busy_ms = 1000, .retry_ms = 700}, 1), MUSTER_OK);
     stage_conserved(t->counters);
     assert_int_equal(counters_get(t->counters, COUNTER_records_in_flight), 0);
     expect_in_order(t, slot, shard_of, count);
@@ -147,7 +147,7 @@ static void ranges_of_a_part_come_in_any_order(void **state)
     assert_int_equal(give(t, id, shard, 0, third, &found), INGEST_WORDS_TAKEN);
     assert_int_equal(give(t, id, shard, third, third, &found), shard + 1 < SHARDS ? INGEST_WORDS_PART_DONE : INGEST_WORDS_BATCH_DONE);
   }
-  assert_int_equal(ingest_gather_answer(&t->gather, slot, 1, 1000, 1), MUSTER_OK);
+  assert_int_equal(ingest_gather_answer(&t->gather, slot, 1, &(struct ingest_wait){.busy_ms = 1000, .retry_ms = 700}, 1), MUSTER_OK);
   expect_in_order(t, slot, shard_of, 500);
   ingest_gather_close(&t->gather, slot);
 }
@@ -169,7 +169,7 @@ static void late_and_double_words_find_nobody(void **state)
   assert_int_equal(give(t, id, 1, 0, records, &found), INGEST_WORDS_LATE); /* twice, and other words */
   for (uint32_t shard = 1; shard < SHARDS; shard++)
     give(t, ingest_gather_part_id(&t->gather, slot, shard), shard, 0, ingest_gather_part(&t->gather, slot, shard)->record_count, &found);
-  assert_int_equal(ingest_gather_answer(&t->gather, slot, 1, 1000, 1), MUSTER_OK);
+  assert_int_equal(ingest_gather_answer(&t->gather, slot, 1, &(struct ingest_wait){.busy_ms = 1000, .retry_ms = 700}, 1), MUSTER_OK);
   assert_int_equal(give(t, id, 1, 0, records, &found), INGEST_WORDS_LATE); /* answered, not sent yet */
   expect_in_order(t, slot, shard_of, 100);
   ingest_gather_close(&t->gather, slot);
@@ -209,7 +209,7 @@ static void each_verdict_is_counted_as_what_it_is(void **state)
     place += records;
   }
   assert_int_equal(place, count);
-  assert_int_equal(ingest_gather_answer(&t->gather, slot, 1, 1234, 1), MUSTER_OK);
+  assert_int_equal(ingest_gather_answer(&t->gather, slot, 1, &(struct ingest_wait){.busy_ms = 1234, .retry_ms = 700}, 1), MUSTER_OK);
   stage_conserved(t->counters);
   assert_int_equal(counters_get(t->counters, COUNTER_records_accepted), 1);
   assert_int_equal(counters_get(t->counters, COUNTER_records_duplicate), 1);

@@ -118,6 +118,12 @@ static void test_every_limit(void **state)
   states("(default at most %u)", config.credit);
   states("(default %s, told in the welcome)", commas(n, config.answer_timeout_ms));
   states("handshake | %u s by default", config.handshake_ms / 1000);
+  states("(bytes, %s batches, connections", commas(n, LIMIT_BATCHES_IN_FLIGHT));
+  states("It is between %u and %s ms;", LIMIT_RETRY_MIN_MS, commas(n, LIMIT_RETRY_MAX_MS));
+  states("(%u ms before that is known)", LIMIT_RETRY_UNMEASURED_MS);
+  states("at least %u ms, so that it is short at first", LIMIT_RETRY_OUTAGE_MIN_MS);
+  states("for `BUSY_DISK` %u ms", LIMIT_RETRY_DISK_MS);
+  states("for `BUSY_DRAINING` %s ms", commas(n, LIMIT_RETRY_DRAINING_MS));
   states("`future_skew_s` (default %u s)", config.future_skew_s);
   states("`earliest_year` (default %u)", config.earliest_year);
 }
