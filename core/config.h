@@ -19,10 +19,10 @@ struct config {
   char listen[256]; /* "tcp://127.0.0.1:7411" of ingest 0, the next has the next port; "none": no tcp; port 0: any free port */
   char log_level[8];
   /* [ingest] */
-  uint64_t budget_bytes; /* bytes of batches held in memory, per ingest */
-  uint32_t credit;       /* batches in flight per connection */
-  uint32_t dispatch;     /* batches that may be at the workers at once; the rest wait in fair turns */
-  uint32_t peers;        /* connections that one ingest remembers */
+  uint64_t budget_bytes;   /* bytes of batches held in memory, per ingest */
+  uint64_t dispatch_bytes; /* of batches that may be at the workers at once; the rest wait in fair turns */
+  uint32_t credit;         /* batches in flight per connection */
+  uint32_t peers;          /* connections that one ingest remembers */
   uint32_t handshake_ms;
   uint32_t shard_timeout_ms;  /* a record whose shard stays silent for so long is handed back as RETRY */
   uint32_t answer_timeout_ms; /* told to clients in the welcome: resend after */

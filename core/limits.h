@@ -34,6 +34,8 @@
 #define LIMIT_SUBMITTERS 4096u /* lines of the allow-list, revoked ones included */
 #define LIMIT_PEERS 65535u     /* connections that one ingest may remember */
 #define LIMIT_CREDIT 1024u     /* batches in flight on one connection */
+#define LIMIT_CREDIT_BYTES                                                                                                                 \
+  (256 * LIMIT_KIB) /* a batch of the credit; where a connection's are smaller, it has more of them in proportion */
 
 /* Shares of what one ingest holds (bytes, batches, connections that hold something). Of what the others leave, a submitter leaves this part
  * alone, and a connection the other part of its submitter's share; and this part of each pool is only for whoever holds nothing of it. */

@@ -9,16 +9,18 @@
 #define ADMIT_RATE_WEIGHT 0.3 /* of the newest measurement */
 #define ADMIT_SIZE_WEIGHT 0.1
 
-int ingest_admit_init(struct ingest_admit *a, uint64_t budget_bytes, uint32_t credit, uint32_t dispatch, uint32_t peers)
+int ingest_admit_init(struct ingest_admit *a, uint64_t budget_bytes, uint32_t credit, uint64_t dispatch_bytes, uint32_t peers)
 {
   *a = (struct ingest_admit){
       .budget_bytes = budget_bytes,
       .credit_max = credit,
-      .dispatch_max = dispatch,
+      .credit_bytes = LIMIT_CREDIT_BYTES,
+      .dispatch_bytes = dispatch_bytes,
       .turns = {INGEST_NONE, INGEST_NONE},
       .slot_next = malloc(LIMIT_BATCHES_IN_FLIGHT * sizeof(uint32_t)),
+      .slot_cost = calloc(LIMIT_BATCHES_IN_FLIGHT, sizeof(uint64_t)),
   };
-  if (!a->slot_next || ingest_peers_init(&a->peers, peers) != MUSTER_OK) {
+  if (!a->slot_next || !a->slot_cost || ingest_peers_init(&a->peers, peers) != MUSTER_OK) {
     ingest_admit_finish(a);
     return MUSTER_ERR_MEMORY;
   }
@@ -30,7 +32,9 @@ void ingest_admit_finish(struct ingest_admit *a)
 {
   ingest_peers_finish(&a->peers);
   free(a->slot_next);
+  free(a->slot_cost);
   a->slot_next = NULL;
+  a->slot_cost = NULL;
 }
 
 /* ---- lists ---- */
@@ -116,6 +120,14 @@ uint64_t ingest_admit_cost(uint64_t message_bytes, uint32_t record_count)
   return message_bytes + INGEST_BATCH_COST + (uint64_t)record_count * INGEST_RECORD_COST;
 }
 
+static uint32_t credit_of(const struct ingest_admit *a, const struct ingest_peer *p)
+{
+  if (p->batch_bytes < 1 || p->batch_bytes >= (float)a->credit_bytes)
+    return a->credit_max;
+  const float credit = (float)a->credit_max * (float)a->credit_bytes / p->batch_bytes;
+  return credit > (float)LIMIT_CREDIT ? LIMIT_CREDIT : (uint32_t)credit;
+}
+
 uint32_t ingest_admit_credit(const struct ingest_admit *a, uint32_t peer)
 {
   static const struct ingest_peer new_peer;
@@ -124,9 +136,11 @@ uint32_t ingest_admit_credit(const struct ingest_admit *a, uint32_t peer)
   const struct ingest_submitter *s = peer == INGEST_NONE ? &new_submitter : &a->peers.submitter[p->owner];
   double bytes = (double)shares_of(a->budget_bytes, a->used_bytes, s->held_bytes, p->held_bytes);
   double slots = (double)shares_of(LIMIT_BATCHES_IN_FLIGHT, a->held_batches, s->in_flight, p->in_flight);
-  double share = a->batch_bytes < 1 || bytes / a->batch_bytes > slots ? slots : bytes / a->batch_bytes;
-  if (share >= a->credit_max)
-    return a->credit_max;
+  double batch_bytes = p->batch_bytes < 1 ? a->batch_bytes : (double)p->batch_bytes;
+  double share = batch_bytes < 1 || bytes / batch_bytes > slots ? slots : bytes / batch_bytes;
+  const uint32_t credit = credit_of(a, p);
+  if (share >= credit)
+    return credit;
   return share < 1 ? 1 : (uint32_t)share;
 }
 
@@ -136,7 +150,7 @@ uint32_t ingest_admit_check(const struct ingest_admit *a, uint32_t peer, uint64_
     return MUSTER__V1__REASON__REASON_BUSY_BUDGET;
   const struct ingest_peer *p = &a->peers.peer[peer];
   const struct ingest_submitter *s = &a->peers.submitter[p->owner];
-  if (p->in_flight >= a->credit_max)
+  if (p->in_flight >= credit_of(a, p))
     return MUSTER__V1__REASON__REASON_BUSY_CREDIT;
   if (a->held_batches == LIMIT_BATCHES_IN_FLIGHT || a->used_bytes + cost_bytes > a->budget_bytes)
     return MUSTER__V1__REASON__REASON_BUSY_BUDGET;
@@ -162,6 +176,9 @@ void ingest_admit_take(struct ingest_admit *a, uint32_t peer, uint32_t slot, uin
   s->held_bytes += cost_bytes;
   a->used_bytes += cost_bytes;
   a->batch_bytes = a->batch_bytes < 1 ? (double)cost_bytes : a->batch_bytes + ((double)cost_bytes - a->batch_bytes) * ADMIT_SIZE_WEIGHT;
+  p->batch_bytes =
+      p->batch_bytes < 1 ? (float)cost_bytes : p->batch_bytes + ((float)cost_bytes - p->batch_bytes) * (float)ADMIT_SIZE_WEIGHT;
+  a->slot_cost[slot] = cost_bytes;
   slots_push(a, &p->waiting, slot);
   if (!p->in_turn)
     turn_append_peer(a, s, peer);
@@ -172,7 +189,7 @@ void ingest_admit_take(struct ingest_admit *a, uint32_t peer, uint32_t slot, uin
 uint32_t ingest_admit_turn(struct ingest_admit *a)
 {
   uint32_t submitter = a->turns.first;
-  if (submitter == INGEST_NONE || a->at_workers >= a->dispatch_max)
+  if (submitter == INGEST_NONE || a->at_workers_bytes >= a->dispatch_bytes)
     return INGEST_NONE;
   struct ingest_submitter *s = &a->peers.submitter[submitter];
   uint32_t peer = s->turns.first;
@@ -186,11 +203,11 @@ uint32_t ingest_admit_turn(struct ingest_admit *a)
     turn_append_peer(a, s, peer);
   if (s->turns.first != INGEST_NONE)
     turn_append(a, submitter);
-  a->at_workers++;
+  a->at_workers_bytes += a->slot_cost[slot];
   return slot;
 }
 
-void ingest_admit_returned(struct ingest_admit *a) { a->at_workers--; }
+void ingest_admit_returned(struct ingest_admit *a, uint32_t slot) { a->at_workers_bytes -= a->slot_cost[slot]; }
 
 void ingest_admit_release(struct ingest_admit *a, uint32_t peer, uint64_t cost_bytes)
 {

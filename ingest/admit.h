@@ -12,7 +12,8 @@
  * waits behind itself. The clients of ipc are one submitter: they belong to one user, who is not to be kept from
  * running several, and among them the second step is what keeps them fair.
  *
- * Beside that a connection has a credit of batches: the setting, or its share where that is less. Those past their share
+ * Beside that a connection has a credit of batches: the setting, in proportion more where its batches are small (what has to be bounded is
+ * bytes, and small batches need many in flight to keep the workers busy), or its share where that is less. Those past their share
  * are told BUSY; when to come back is computed from what the node really drains.
  */
 #ifndef MUSTER_INGEST_ADMIT_H
@@ -29,20 +30,22 @@
 
 struct ingest_admit {
   uint64_t budget_bytes, used_bytes;
-  uint32_t credit_max, dispatch_max;
-  uint32_t at_workers; /* batches that count against dispatch_max */
+  uint32_t credit_max;
+  uint32_t credit_bytes;                     /* a batch of the credit: LIMIT_CREDIT_BYTES, but tests */
+  uint64_t dispatch_bytes, at_workers_bytes; /* the bound, and what counts against it */
   uint32_t held_batches;
   uint32_t busy_peers, busy_submitters; /* that hold something */
   uint32_t unsent_batches;
   struct ingest_peers peers;
   struct ingest_list turns; /* submitters that have something waiting, in the order of their turns */
   uint32_t *slot_next;      /* LIMIT_BATCHES_IN_FLIGHT */
+  uint64_t *slot_cost;      /* as many */
   double batch_bytes;       /* cost of a recent batch, moving average */
   double drained_per_s;     /* bytes answered a second, moving average while there was something to answer; 0: not measured yet */
   uint64_t drained_bytes, drained_since_ns;
 };
 
-int ingest_admit_init(struct ingest_admit *a, uint64_t budget_bytes, uint32_t credit, uint32_t dispatch, uint32_t peers);
+int ingest_admit_init(struct ingest_admit *a, uint64_t budget_bytes, uint32_t credit, uint64_t dispatch_bytes, uint32_t peers);
 void ingest_admit_finish(struct ingest_admit *a);
 
 /* What a batch is charged. */
@@ -54,8 +57,8 @@ uint32_t ingest_admit_check(const struct ingest_admit *a, uint32_t peer, uint64_
 void ingest_admit_take(struct ingest_admit *a, uint32_t peer, uint32_t slot, uint64_t cost_bytes);
 /* The batch whose turn it is, which now counts as at the workers; INGEST_NONE where none waits or enough are there. */
 uint32_t ingest_admit_turn(struct ingest_admit *a);
-/* One batch less at the workers. */
-void ingest_admit_returned(struct ingest_admit *a);
+/* This batch is not at the workers any more. */
+void ingest_admit_returned(struct ingest_admit *a, uint32_t slot);
 /* Its answer has left or was dropped: gives back charge and credit. */
 void ingest_admit_release(struct ingest_admit *a, uint32_t peer, uint64_t cost_bytes);
 

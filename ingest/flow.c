@@ -150,7 +150,7 @@ static void flow_leave_workers(struct ingest_flow *f, uint32_t slot)
   if (!b->at_workers)
     return;
   b->at_workers = false;
-  ingest_admit_returned(&f->admit);
+  ingest_admit_returned(&f->admit, slot);
 }
 
 static void flow_dispatch_one(struct ingest_flow *f, uint32_t slot)
@@ -338,7 +338,7 @@ int ingest_flow_init(struct ingest_flow *f, const struct config *config, const s
   };
   int status = f->shard ? MUSTER_OK : MUSTER_ERR_MEMORY;
   if (status == MUSTER_OK)
-    status = ingest_admit_init(&f->admit, config->budget_bytes, config->credit, config->dispatch, config->peers);
+    status = ingest_admit_init(&f->admit, config->budget_bytes, config->credit, config->dispatch_bytes, config->peers);
   if (status == MUSTER_OK)
     status = ingest_split_init(&f->split, f->shards);
   if (status == MUSTER_OK)

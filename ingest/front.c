@@ -10,8 +10,8 @@
 #include "core/limits.h"
 
 #define FRONT_TURN_MESSAGES 16u /* a batch costs up to half a millisecond; words of the workers are waited for meanwhile */
-#define FRONT_QUEUE_MIN 4u
-#define FRONT_QUEUE_MAX 64u
+#define FRONT_QUEUE_MESSAGES                                                                                                               \
+  LIMIT_CREDIT /* a peer within its credit never meets the mark; one beyond it fills its own connection and nothing else */
 /* Whole messages that a peer may have in this process before they are admitted and counted. With 1, libzmq 4.3.4 stops after the CURVE handshake. */
 #define FRONT_RECEIVE_MESSAGES 2u
 #define FRONT_ROUTING_ID_BYTES 5u /* of one that libzmq made: a zero, then a number */
@@ -95,11 +95,9 @@ int ingest_front_listen(char out[INGEST_ENDPOINT_BYTES], const char *listen, uin
 
 static struct link_options front_options(struct ingest_front *f, const struct config *config)
 {
-  /* A submitter within its credit never meets the mark; one beyond it fills its own connection and nothing else. */
-  uint32_t queue = config->credit < FRONT_QUEUE_MIN ? FRONT_QUEUE_MIN : config->credit > FRONT_QUEUE_MAX ? FRONT_QUEUE_MAX : config->credit;
   return (struct link_options){
       .kind = LINK_ROUTER,
-      .queue_messages = queue,
+      .queue_messages = FRONT_QUEUE_MESSAGES,
       .receive_messages = FRONT_RECEIVE_MESSAGES,
       .message_bytes_max = LIMIT_WIRE_BYTES,
       .handshake_ms = config->handshake_ms,

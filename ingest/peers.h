@@ -33,6 +33,7 @@ struct ingest_peer {
   uint32_t owner;     /* entry of that submitter; of the former one while it holds batches that are charged to that */
   uint32_t in_flight; /* batches held, from admission until the answer has left */
   uint64_t held_bytes;
+  float batch_bytes;          /* cost of its recent batches, moving average; 0: none yet */
   bool gone;                  /* its connection has ended */
   struct ingest_list waiting; /* batch slots: admitted, not yet at the workers */
   struct ingest_list unsent;  /* batch slots: answered, but the peer does not read */

@@ -44,7 +44,7 @@ static void test_defaults(void **state)
   assert_string_equal(c.log_level, "info");
   assert_int_equal(c.budget_bytes, 256 * LIMIT_MIB);
   assert_int_equal(c.credit, 16);
-  assert_int_equal(c.dispatch, 12);
+  assert_int_equal(c.dispatch_bytes, 4 * LIMIT_MIB);
   assert_int_equal(c.peers, 1024);
   assert_int_equal(c.handshake_ms, 5000);
   assert_int_equal(c.shard_timeout_ms, 8000);
@@ -88,7 +88,7 @@ static void test_both_sides_of_every_bound(void **state)
       {"node.ingests", "0", "1", "16", "17"},
       {"ingest.budget_bytes", "8388607", "8 MiB", "1 TiB", "1025 GiB"},
       {"ingest.credit", "0", "1", "1024", "1025"},
-      {"ingest.dispatch", "0", "1", "4096", "4097"},
+      {"ingest.dispatch_bytes", "4095", "4096", "1073741824", "1073741825"},
       {"ingest.peers", "0", "1", "65535", "65536"},
       {"ingest.handshake_ms", "99", "100", "60000", "60001"},
       {"ingest.shard_timeout_ms", "99", "100", "600000", "600001"},
@@ -228,7 +228,7 @@ static void test_wrong_lines(void **state)
     const char *says;
   } wrong[] = {
       {"[ingest]\n\n# so\ncredits = 5\n", 4,
-       "unknown key \"credits\" in [ingest]; known: budget_bytes, credit, dispatch, peers, handshake_ms, "},
+       "unknown key \"credits\" in [ingest]; known: budget_bytes, credit, dispatch_bytes, peers, handshake_ms, "},
       {"[node]\nworkers = 2\n[ingress]\n", 3, "unknown section \"ingress\"; known: node, ingest, store, rules"},
       {"[ingress]\ncredit = 2\n", 1, "unknown section \"ingress\""},
       {"\xef\xbb\xbf[ingress]\n", 1, "unknown section \"ingress\""},
@@ -277,11 +277,11 @@ static void test_long_lines(void **state)
     struct config c;
     struct failure f = FAILURE_NONE;
     config_defaults(&c);
-    snprintf(text, sizeof text, "# %*s.\n[ingest]\ncredit =%*s7\ndispatch = 8\n", blanks * 100 % 700, "", blanks, "");
+    snprintf(text, sizeof text, "# %*s.\n[ingest]\ncredit =%*s7\ndispatch_bytes = 8192\n", blanks * 100 % 700, "", blanks, "");
     scratch_write(file, text);
     if (config_read(&c, file, &f) == MUSTER_OK) {
       assert_int_equal(c.credit, 7);
-      assert_int_equal(c.dispatch, 8);
+      assert_int_equal(c.dispatch_bytes, 8192);
       assert_int_equal(refused, 0);
       taken++;
     } else {
@@ -330,7 +330,7 @@ static void test_written_and_read_back(void **state)
       {"node.log_level", "debug"},
       {"ingest.budget_bytes", "123456789"},
       {"ingest.credit", "3"},
-      {"ingest.dispatch", "4"},
+      {"ingest.dispatch_bytes", "4096"},
       {"ingest.peers", "5"},
       {"ingest.handshake_ms", "101"},
       {"ingest.shard_timeout_ms", "102"},

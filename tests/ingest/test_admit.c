@@ -135,6 +135,23 @@ static void many_greedy_submitters_leave_room_for_the_next(void **state)
   ingest_admit_finish(&a);
 }
 
+/* What is bounded is bytes: of small batches a connection has more in flight, of large ones the setting, and no share is exceeded. */
+static void small_batches_have_more_credit(void **state)
+{
+  (void)state;
+  struct ingest_admit a;
+  uint32_t slot = 0;
+  assert_int_equal(ingest_admit_init(&a, 256 * MIB, 16, 12, 16), MUSTER_OK);
+  uint32_t small = peer_of(&a, 1), large = peer_of(&a, 2), tiny = peer_of(&a, 3);
+  assert_int_equal(ingest_admit_credit(&a, small), 16);
+  assert_int_equal(take_all(&a, small, &slot, LIMIT_CREDIT_BYTES / 20, 5000), 320);
+  assert_int_equal(ingest_admit_credit(&a, small), 320);
+  assert_int_equal(take_all(&a, large, &slot, LIMIT_CREDIT_BYTES * 2, 5000), 16);
+  assert_int_equal(ingest_admit_credit(&a, large), 16);
+  assert_int_equal(take_all(&a, tiny, &slot, 600, 5000), LIMIT_CREDIT);
+  ingest_admit_finish(&a);
+}
+
 /* Several programs of one user, who are one submitter: a newcomer among them is let in, and has its turn. */
 static void connections_of_one_submitter_are_fair_to_each_other(void **state)
 {
@@ -147,8 +164,8 @@ static void connections_of_one_submitter_are_fair_to_each_other(void **state)
   uint32_t late = connection_of(&a, 100, 0), first = slot;
   assert_int_equal(take_all(&a, late, &slot, 600, 1), 1);
   uint32_t turns = 1;
-  for (; ingest_admit_turn(&a) != first; turns++)
-    ingest_admit_returned(&a);
+  for (uint32_t next; (next = ingest_admit_turn(&a)) != first; turns++)
+    ingest_admit_returned(&a, next);
   assert_true(turns <= 101);
   ingest_admit_finish(&a);
 }
@@ -157,7 +174,7 @@ static void turns_go_round(void **state)
 {
   (void)state;
   struct ingest_admit a;
-  assert_int_equal(ingest_admit_init(&a, 1024 * MIB, 1000, 3, 16), MUSTER_OK);
+  assert_int_equal(ingest_admit_init(&a, 1024 * MIB, 1000, 3000, 16), MUSTER_OK);
   uint32_t flood = peer_of(&a, 1), single = peer_of(&a, 2), slot = 0;
   for (; slot < 500; slot++)
     ingest_admit_take(&a, flood, slot, 1000);
@@ -165,25 +182,28 @@ static void turns_go_round(void **state)
     assert_int_equal(ingest_admit_turn(&a), i);
   assert_int_equal(ingest_admit_turn(&a), INGEST_NONE); /* enough are at the workers */
   for (uint32_t i = 0; i < 5; i++)
-    ingest_admit_take(&a, single, slot++, 10); /* 500 to 504 */
+    ingest_admit_take(&a, single, slot++, 1000); /* 500 to 504 */
   uint32_t order[8];
   for (uint32_t i = 0; i < 8; i++) {
-    ingest_admit_returned(&a);
+    ingest_admit_returned(&a, i < 3 ? i : order[i - 3]);
     order[i] = ingest_admit_turn(&a);
   }
   const uint32_t expected[] = {3, 500, 4, 501, 5, 502, 6, 503};
   assert_memory_equal(order, expected, sizeof expected);
-  assert_int_equal(a.at_workers, 3);
-  for (uint32_t last = 0, i = 0; i < 492; i++, last = slot) { /* all of them come to an end */
-    ingest_admit_returned(&a);
-    slot = ingest_admit_turn(&a);
-    assert_true(slot < 505 && slot != last);
+  assert_int_equal(a.at_workers_bytes, 3000);
+  uint32_t there[3] = {order[5], order[6], order[7]}, left = 0;
+  for (uint32_t i = 0;; i = (i + 1) % 3) { /* all of them come to an end */
+    ingest_admit_returned(&a, there[i]);
+    if ((there[i] = ingest_admit_turn(&a)) == INGEST_NONE) {
+      ingest_admit_returned(&a, there[(i + 1) % 3]);
+      ingest_admit_returned(&a, there[(i + 2) % 3]);
+      break;
+    }
+    assert_true(there[i] < 505);
+    left++;
   }
-  for (int i = 0; i < 3; i++)
-    ingest_admit_returned(&a);
-  while (ingest_admit_turn(&a) != INGEST_NONE)
-    ingest_admit_returned(&a);
-  assert_int_equal(a.at_workers, 0);
+  assert_int_equal(left, 505 - 11);
+  assert_int_equal(a.at_workers_bytes, 0);
   ingest_admit_finish(&a);
 }
 
@@ -201,13 +221,13 @@ static void turns_go_round_among_submitters(void **state)
     ingest_admit_take(&a, connection_of(&a, 500, 2), slot++, 10); /* 600 to 602 */
   for (uint32_t i = 0; i < 8; i++) {
     order[i] = ingest_admit_turn(&a);
-    ingest_admit_returned(&a);
+    ingest_admit_returned(&a, order[i]);
   }
   const uint32_t expected[] = {0, 600, 2, 601, 4, 602, 6, 8};
   assert_memory_equal(order, expected, sizeof expected);
   uint32_t left = 0;
-  for (; ingest_admit_turn(&a) != INGEST_NONE; left++)
-    ingest_admit_returned(&a);
+  for (uint32_t next; (next = ingest_admit_turn(&a)) != INGEST_NONE; left++)
+    ingest_admit_returned(&a, next);
   assert_int_equal(left, 595);
   ingest_admit_finish(&a);
 }
@@ -287,6 +307,7 @@ int main(void)
       cmocka_unit_test(one_connection_leaves_room_for_others),
       cmocka_unit_test(many_connections_of_one_submitter_shut_nobody_out),
       cmocka_unit_test(many_greedy_submitters_leave_room_for_the_next),
+      cmocka_unit_test(small_batches_have_more_credit),
       cmocka_unit_test(connections_of_one_submitter_are_fair_to_each_other),
       cmocka_unit_test(turns_go_round),
       cmocka_unit_test(turns_go_round_among_submitters),

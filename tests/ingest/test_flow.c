@@ -46,12 +46,12 @@ static void a_single_record_waits_behind_few_of_a_flood(void **state)
 {
   struct node *n = *state;
   n->config.credit = 200;
-  n->config.dispatch = 4;
+  n->config.dispatch_bytes = 3 * ingest_admit_cost(50 * 52, 50) + 1;
   node_start(n);
   for (uint32_t i = 0; i < 200; i++)
     node_submit(n, 'f', i, 1000, 50);
   node_submit(n, 's', 1, 0, 1);
-  assert_int_equal(node_parts(n, 0), 4); /* no more than dispatch are at the workers */
+  assert_int_equal(node_parts(n, 0), 4); /* no more than the bound are at the workers */
   uint32_t flood = 0;
   for (bool single = false; !single;) {
     for (uint32_t shard = 0; shard < 2; shard++)
@@ -74,6 +74,7 @@ static void a_flood_of_connections_shuts_nobody_out(void **state)
 {
   struct node *n = *state;
   n->config.credit = 20;
+  n->config.dispatch_bytes = 12 * ingest_admit_cost(49, 1);
   node_start(n);
   for (uint32_t c = 1; c <= 250; c++)
     for (uint32_t i = 0; i < 20; i++)
@@ -94,7 +95,7 @@ static void a_flood_of_connections_shuts_nobody_out(void **state)
       before += !honest;
     }
   }
-  assert_in_range(before, 10, 40); /* dispatch is 12, then every other turn */
+  assert_in_range(before, 10, 40); /* 12 are at the workers, then every other turn */
 }
 
 /* Who sent and went: what it sent is kept, the answer finds nobody, and it is no peer any more. */
@@ -121,6 +122,7 @@ static void busy_is_told_before_anything_is_held(void **state)
   n->config.credit = 3;
   n->config.budget_bytes = 12000;
   node_start(n);
+  n->flow.admit.credit_bytes = 0; /* a batch is a batch */
   for (uint64_t i = 0; i < 4; i++)
     node_submit(n, 'a', i, 0, 5);
   assert_in_range(node_expect(n, 'a', 3, REASON(BUSY_CREDIT), 0, 5), 5, 5000);
@@ -141,6 +143,7 @@ static void a_peer_that_does_not_read_keeps_its_answers_within_its_credit(void *
   struct node *n = *state;
   n->config.credit = 4;
   node_start(n);
+  n->flow.admit.credit_bytes = 0; /* a batch is a batch */
   n->answer_status = MUSTER_ERR_AGAIN;
   for (uint64_t i = 0; i < 4; i++)
     node_submit(n, 'a', i, (uint32_t)i * 10, 10);
@@ -196,7 +199,7 @@ static void answers_that_nobody_takes_are_dropped(void **state)
 static void a_shard_that_is_down_stands_in_nobodys_way(void **state)
 {
   struct node *n = *state;
-  n->config.dispatch = 2;
+  n->config.dispatch_bytes = ingest_admit_cost(52, 1) + 1;
   n->config.credit = 100;
   node_start(n);
   uint32_t up = number_of_shard(0, 0), down = number_of_shard(1, 0);
@@ -229,7 +232,7 @@ static void a_shard_that_is_down_stands_in_nobodys_way(void **state)
   node_expect(n, 'a', 1, 0, down, 1);
   node_expect(n, 'a', 2, 0, down, 1);
   node_expect(n, 'a', 4, 0, down, 1);
-  assert_int_equal(n->flow.admit.at_workers, 0);
+  assert_int_equal(n->flow.admit.at_workers_bytes, 0);
   assert_int_equal(counters_get(n->counters, COUNTER_parts_resent), 2);
 }
 
@@ -237,7 +240,7 @@ static void a_shard_that_is_down_stands_in_nobodys_way(void **state)
 static void what_only_waits_for_a_shard_that_is_down_makes_room(void **state)
 {
   struct node *n = *state;
-  n->config.dispatch = 1;
+  n->config.dispatch_bytes = 1;
   node_start(n);
   uint32_t up = number_of_shard(0, 0);
   node_submit(n, 'a', 1, 0, 100);
@@ -251,7 +254,7 @@ static void what_only_waits_for_a_shard_that_is_down_makes_room(void **state)
   node_serve(n, 1);
   node_work(n);
   node_expect(n, 'a', 1, 0, 0, 100);
-  assert_int_equal(n->flow.admit.at_workers, 0);
+  assert_int_equal(n->flow.admit.at_workers_bytes, 0);
 }
 
 /* Half of the batch is durable, the outcome of the other half is unknown: each record is told its own. */
@@ -292,7 +295,7 @@ static void a_dead_shard_hands_back_its_part(void **state)
 static void a_drain_answers_what_it_has_and_takes_no_more(void **state)
 {
   struct node *n = *state;
-  n->config.dispatch = 1;
+  n->config.dispatch_bytes = 1;
   node_start(n);
   for (uint64_t i = 0; i < 5; i++)
     node_submit(n, 'a', i, 0, 10);
@@ -323,7 +326,7 @@ static void a_random_day_loses_nothing(void **state)
   uint32_t submitted = 0;
   n->config.workers = 4;
   n->config.credit = 5;
-  n->config.dispatch = 3;
+  n->config.dispatch_bytes = 3000;
   n->config.budget_bytes = 200000;
   n->config.peers = 6;
   node_start(n);
@@ -362,7 +365,7 @@ static void a_random_day_loses_nothing(void **state)
   node_work(n);
   ingest_flow_writable(&n->flow, INGEST_IPC);
   assert_int_equal(n->flow.gather.held, 0);
-  assert_int_equal(n->flow.admit.at_workers, 0);
+  assert_int_equal(n->flow.admit.at_workers_bytes, 0);
   assert_int_equal(n->flow.admit.used_bytes, 0);
   assert_int_equal(n->flow.admit.busy_peers, 0);
   assert_int_equal(counters_get(n->counters, COUNTER_records_received), counters_get(n->counters, COUNTER_records_accepted));
