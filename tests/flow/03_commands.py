@@ -98,6 +98,50 @@ def export_and_back(t):
     other.stop()
 
 
+def export_while_records_arrive(t):
+    """exports chained by their cursors, each with a limit of its own, write each record once, while others arrive in every shard"""
+    node = t.node("--workers", "3")
+    sent, written, cursor, rounds = [], [], None, 0
+    while True:
+        if rounds < 8:
+            stream = t.generate(t.random.randint(1, 3000), 100 + rounds)
+            check_equal(summary(t.muster("submit", "-", stdin=stream))["accepted"], len(delimited(stream)), "submitted")
+            sent += delimited(stream)
+        held = [p["counters"]["store_records"] for p in t.status()["processes"] if p["role"].startswith("worker")]
+        # The end of the first shard, of the first two, one before and one behind: where one position alone would say too little.
+        edge = t.random.choice([1, held[0] - 1, held[0], held[0] + 1, held[0] + held[1], held[0] + held[1] + 1, 997, len(sent), 10 * len(sent)])
+        done = t.muster("export", "--format", "pb", "--limit", max(1, edge), *(["--from", cursor] if cursor else []))
+        cursor = re.search(r"next cursor: (\S+)", done.error()).group(1)
+        check(re.fullmatch(r"0:\d+,1:\d+,2:\d+", cursor), f"the cursor {cursor}")
+        written += delimited(done.out)
+        rounds += 1
+        check(len(delimited(done.out)) <= max(1, edge), "the limit")
+        if rounds > 8 and "complete" in done.error():
+            break
+        check(rounds < 100000, "the exports come to no end")
+    check_equal(sorted(written), sorted(sent), f"records in {rounds} exports")
+    later = re.search(r"complete; .*--from (\S+)", done.error()).group(1)
+    check_equal(later, cursor, "the cursor of a complete export")
+    node.stop()
+
+
+def export_of_some_shards(t):
+    """an export that leaves shards out never says that it is complete, nor a position in a shard that it did not read"""
+    node = t.node("--workers", "3")
+    t.muster("submit", "-", stdin=t.generate(3000))
+    cursor, written = "1:1", []
+    for limit in (100, 10000, 10000):
+        done = t.muster("export", "--format", "pb", "--from", cursor, "--limit", limit)
+        cursor = re.search(r"next cursor: (\S+)", done.error()).group(1)
+        check(re.fullmatch(r"1:\d+,2:\d+", cursor) and "; for what comes later" not in done.error() and "before 1 were left out" in done.error(), done.error())
+        written += delimited(done.out)
+    rest = t.muster("export", "--format", "pb", "--from", "0:1," + cursor)
+    check("complete; " in rest.error(), rest.error())
+    whole = delimited(t.muster("export", "--format", "pb").out)
+    check_equal(delimited(rest.out) + written, whole, "the shard that was left out, and the others")
+    node.stop()
+
+
 def json_keeps_unknown_fields(t):
     """the JSON form is exact, unknown fields included"""
     node = t.node()
@@ -211,5 +255,5 @@ def submit_before_its_node(t):
         node.stop()
 
 
-main("commands", [the_newcomers_walk, generated_margins, duplicates_and_invalid, export_and_back, json_keeps_unknown_fields, verdict_file, verdicts_in_a_pipe,
+main("commands", [the_newcomers_walk, generated_margins, duplicates_and_invalid, export_and_back, export_while_records_arrive, export_of_some_shards, json_keeps_unknown_fields, verdict_file, verdicts_in_a_pipe,
                   progress_fits_its_terminal, help_everywhere, no_node_no_data, stopped_node, submit_before_its_node])
