@@ -72,10 +72,11 @@ static int settle_key(const struct datadir *d, struct failure *failure)
   char path[LIMIT_PATH_BYTES];
   struct key_pair pair;
   datadir_path(d, path, "keys/node.key");
-  int status;
-  if (access(path, F_OK) == 0) {
-    status = key_read(&pair, path, failure);
-  } else {
+  struct failure cause = FAILURE_NONE;
+  int status = key_read_node(&pair, path, &cause);
+  if (status != MUSTER_OK && status != MUSTER_ERR_NOT_FOUND) {
+    failure_set(failure, status, "%s", cause.text);
+  } else if (status == MUSTER_ERR_NOT_FOUND) {
     status = key_generate(&pair, "node", failure);
     if (status == MUSTER_OK)
       status = key_write(&pair, path, failure);
