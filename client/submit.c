@@ -187,6 +187,7 @@ static int submit_all(struct submit *s, int *input_status)
     switch (source_next(s->source, &record, &failure)) {
     case SOURCE_RECORD: status = submit_record(s, &record); break;
     case SOURCE_END: more = false; break;
+    case SOURCE_STOPPED: status = MUSTER_ERR_TIMEOUT; break; /* as where submit_moves has seen it */
     case SOURCE_BROKEN: more = false; /* fall through */
     case SOURCE_BAD:
       *input_status = failure.status;
@@ -320,6 +321,7 @@ int client_submit_main(int argc, char **argv)
     struct sigaction stop = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
     sigaction(SIGINT, &stop, NULL);
     sigaction(SIGTERM, &stop, NULL);
+    source_stop_on(s.source, &interrupted);
     int input_status = MUSTER_OK;
     uint64_t start_ns = s.moved_ns = clock_monotonic_ns();
     int status = submit_all(&s, &input_status);
