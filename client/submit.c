@@ -2,7 +2,6 @@
  * `muster submit`: the records of a file or of a pipe, through the client library, until each has its verdict. Running
  * it again is always right: what is stored already is answered DUPLICATE.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "client/progress.h"
 #include "client/source.h"
 #include "core/clock.h"
+#include "core/file.h"
 #include "core/keys.h"
 #include "muster/client.h"
 #include "ops/commands.h"
@@ -188,7 +188,7 @@ static int submit_all(struct submit *s, int *input_status)
     case SOURCE_RECORD: status = submit_record(s, &record); break;
     case SOURCE_END: more = false; break;
     case SOURCE_STOPPED: status = MUSTER_ERR_TIMEOUT; break; /* as where submit_moves has seen it */
-    case SOURCE_BROKEN: more = false; /* fall through */
+    case SOURCE_BROKEN: more = false;                        /* fall through */
     case SOURCE_BAD:
       *input_status = failure.status;
       s->bad += more;
@@ -291,6 +291,20 @@ static int submit_connect(struct submit *s, struct failure *failure)
   return MUSTER_OK;
 }
 
+/* The input may be the only copy of its records, and a key the only one of its kind: neither is written over. */
+static int submit_open_verdicts(struct submit *s, struct failure *failure)
+{
+  const char *const inputs[] = {s->path, s->key, s->server_key};
+  const size_t count = sizeof inputs / sizeof *inputs;
+  if (!s->verdicts)
+    return MUSTER_OK;
+  s->verdicts_out = strcmp(s->verdicts, "-") == 0;
+  if (!s->verdicts_out)
+    return file_create_stream(&s->out, s->verdicts, inputs, count, failure);
+  s->out = stdout;
+  return file_check_output(STDOUT_FILENO, "standard output", inputs, count, failure);
+}
+
 static int submit_open(struct submit *s, struct failure *failure)
 {
   int status = s->server_key ? key_public_read(s->server_key_text, s->server_key, failure) : MUSTER_OK;
@@ -300,9 +314,8 @@ static int submit_open(struct submit *s, struct failure *failure)
     status = failure_set(failure, MUSTER_ERR_FORMAT, "%s: this looks like JSON: say --format ndjson; nothing was sent", s->path);
   if (status != MUSTER_OK)
     return status;
-  s->verdicts_out = s->verdicts && strcmp(s->verdicts, "-") == 0;
-  if (s->verdicts && !(s->out = s->verdicts_out ? stdout : fopen(s->verdicts, "we")))
-    return failure_set_errno(failure, MUSTER_ERR_CREATE, errno, "cannot write %s", s->verdicts);
+  if ((status = submit_open_verdicts(s, failure)) != MUSTER_OK)
+    return status;
   if (s->out)
     fputs("record\tverdict\taddress\treason\tfield\n", s->out);
   return submit_connect(s, failure);

@@ -12,7 +12,7 @@ import termios
 import time
 
 import wire
-from harness import check, check_equal, delimited, feed, main, number, summary, tally_total
+from harness import check, check_equal, delimited, feed, main, number, summary, tally_total, wait_until
 
 MONTHS = {"2020-10": 71929, "2020-11": 72113, "2020-12": 73994, "2021-01": 78414, "2021-02": 101099, "2021-03": 173277,
           "2021-04": 178795, "2021-05": 180597, "2021-06": 189034, "2021-07": 213593, "2021-08": 209840, "2021-09": 192001}
@@ -119,7 +119,7 @@ def export_while_records_arrive(t):
         if rounds > 8 and "complete" in done.error():
             break
         check(rounds < 100000, "the exports come to no end")
-    check_equal(sorted(written), sorted(sent), f"records in {rounds} exports")
+    check(sorted(written) == sorted(sent), f"{rounds} exports wrote {len(written)} records, {len(set(written))} of them once, of {len(sent)}")
     later = re.search(r"complete; .*--from (\S+)", done.error()).group(1)
     check_equal(later, cursor, "the cursor of a complete export")
     node.stop()
@@ -172,6 +172,52 @@ def verdicts_in_a_pipe(t):
     check_equal([line.split("\t")[1] for line in done.text().splitlines()], ["verdict"] + ["ACCEPTED"] * 5, "standard output")
     check_equal(number(r"submitted 5: ([\d,]+) accepted", done.error()), 5, "standard error")
     check(not os.path.exists(t.path("-")), "a file named - was made")
+    node.stop()
+
+
+def verdicts_never_over_an_input(t):
+    """--verdicts FILE refuses the input and the keys, under whatever name, before a byte of them is lost; what it writes grows while it runs"""
+    stream = t.generate(2000)
+    path = t.write("s.pb", stream)
+    os.symlink(path, t.path("soft"))
+    os.link(path, t.path("hard"))
+    t.muster("key", "new", "field", "--out", t.path("field.key"))
+    key = open(t.path("field.key"), "rb").read()
+    node = t.node()
+    for name in ("s.pb", "soft", "hard"):
+        refused = t.muster("submit", "--verdicts", t.path(name), path, code=64)
+        check("same file" in refused.error() and name in refused.error(), refused.error())
+        with open(path, "rb") as source, open(path, "ab") as behind:
+            for verdicts, out in ((t.path(name), subprocess.DEVNULL), ("-", behind)):
+                p = t.popen("submit", "--verdicts", verdicts, "-", stdin=source, stdout=out, stderr=subprocess.DEVNULL)
+                check_equal(p.wait(60), 64, f"standard input and {verdicts}")
+        check(open(path, "rb").read() == stream, f"the input was written over by way of {name}")
+    t.muster("submit", "--key", t.path("field.key"), "--verdicts", t.path("field.key"), path, code=64)
+    t.muster("submit", "--server-key", t.path("field.key"), "--verdicts", t.path("field.key"), path, code=64)
+    check_equal(open(t.path("field.key"), "rb").read(), key, "the key file")
+    check_equal(t.status()["records_received"], 0, "sent")
+    verdicts = t.write("v.tsv", b"x" * 1000000)
+    submit = t.popen("submit", "-", "--verdicts", verdicts, stdin=-1, stdout=-1, stderr=-1)
+    submit.stdin.write(stream * 100)
+    submit.stdin.flush()
+    wait_until(lambda: open(verdicts, "rb").read(7) == b"record\t" and os.path.getsize(verdicts) > 100000, 30, "verdicts while it runs")
+    check(submit.poll() is None, "it was over: nothing was tried")
+    submit.communicate(timeout=60)
+    check_equal(open(verdicts).read().count("\n"), 200001, "lines")
+    check_equal(summary(t.muster("submit", path, "--verdicts", "/dev/null"))["duplicate"], 2000, "a device is written to")
+    node.stop()
+
+
+def bench_never_over_a_key(t):
+    """bench --json FILE refuses the file of a key"""
+    node = t.node()
+    t.muster("key", "new", "field", "--out", t.path("field.key"))
+    key = open(t.path("field.key"), "rb").read()
+    bench = ("bench", "--records", "1000", "--window", "1", "--key", t.path("field.key"), "--json")
+    check("same file" in t.muster(*bench, t.path("field.key"), code=64).error(), "said")
+    check_equal(open(t.path("field.key"), "rb").read(), key, "the key file")
+    t.muster(*bench, t.path("result.json"), code=None)
+    check(json.load(open(t.path("result.json")))["counts"]["submitted"] == 1000, "another file")
     node.stop()
 
 
@@ -255,5 +301,5 @@ def submit_before_its_node(t):
         node.stop()
 
 
-main("commands", [the_newcomers_walk, generated_margins, duplicates_and_invalid, export_and_back, export_while_records_arrive, export_of_some_shards, json_keeps_unknown_fields, verdict_file, verdicts_in_a_pipe,
+main("commands", [the_newcomers_walk, generated_margins, duplicates_and_invalid, export_and_back, export_while_records_arrive, export_of_some_shards, json_keeps_unknown_fields, verdict_file, verdicts_in_a_pipe, verdicts_never_over_an_input, bench_never_over_a_key,
                   progress_fits_its_terminal, help_everywhere, no_node_no_data, stopped_node, submit_before_its_node])
