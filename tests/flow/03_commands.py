@@ -12,7 +12,7 @@ import termios
 import time
 
 import wire
-from harness import check, check_equal, delimited, feed, main, number, summary, tally_total, wait_until
+from harness import binary, check, check_equal, delimited, feed, main, number, summary, tally_total, wait_until
 
 MONTHS = {"2020-10": 71929, "2020-11": 72113, "2020-12": 73994, "2021-01": 78414, "2021-02": 101099, "2021-03": 173277,
           "2021-04": 178795, "2021-05": 180597, "2021-06": 189034, "2021-07": 213593, "2021-08": 209840, "2021-09": 192001}
@@ -221,6 +221,33 @@ def bench_never_over_a_key(t):
     node.stop()
 
 
+def closed_descriptors(t):
+    """standard descriptors that come closed are never given to a file of the store: what cannot be printed is an error, and nothing is damaged"""
+    def closed(*fds):
+        return lambda: [os.close(fd) for fd in fds]
+    plain = t.node()
+    t.muster("submit", "-", stdin=t.generate(5000))
+    for command in (["export"], ["verify"], ["tally"], ["get", "0:1"], ["status"], ["quarantine", "list"], ["--version"]):
+        for fds, code in (((1,), 74), ((0, 1, 2), 74), ((0, 2), 0)):
+            p = subprocess.Popen([binary(), *command], env=t.env, preexec_fn=closed(*fds), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            check_equal(p.wait(60), code, f"{command} without {fds}")
+    plain.stop()
+    for shard in (0, 1):
+        with open(os.path.join(t.data, "store", f"shard-{shard}", "lock.mdb"), "rb") as lock:
+            check(b"encounter" not in lock.read(), "what was printed is in lock.mdb")
+    for fds in ((2,), (0, 1, 2)):
+        log = open(t.path("closed.log"), "wb")
+        run = subprocess.Popen([binary(), "run", "--data", t.data, "--listen", "none"], env=t.env, preexec_fn=closed(*fds), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        t.processes.append(run)
+        wait_until(lambda: os.path.exists(os.path.join(t.data, "run", "endpoints")), 20, "the node")
+        for fd in fds:
+            check_equal(os.readlink(f"/proc/{run.pid}/fd/{fd}"), "/dev/null", f"descriptor {fd} of a node that was started without {fds}")
+        check_equal(summary(t.muster("submit", "-", stdin=t.generate(5000)))["duplicate"], 5000, "submitted")
+        run.terminate()
+        check_equal(run.wait(20), 0, "exit of the node")
+    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 5000, "verified")
+
+
 def progress_fits_its_terminal(t):
     """the progress line keeps within the terminal's row; without a terminal there is none unless it is asked for"""
     node = t.node()
@@ -302,4 +329,5 @@ def submit_before_its_node(t):
 
 
 main("commands", [the_newcomers_walk, generated_margins, duplicates_and_invalid, export_and_back, export_while_records_arrive, export_of_some_shards, json_keeps_unknown_fields, verdict_file, verdicts_in_a_pipe, verdicts_never_over_an_input, bench_never_over_a_key,
+                  closed_descriptors,
                   progress_fits_its_terminal, help_everywhere, no_node_no_data, stopped_node, submit_before_its_node])
