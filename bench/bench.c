@@ -12,6 +12,7 @@
 #include <sysexits.h>
 
 #include "bench/load.h"
+#include "core/file.h"
 #include "core/keys.h"
 #include "ops/commands.h"
 #include "ops/options.h"
@@ -220,10 +221,13 @@ static json_t *json_result(const struct arguments *a, const struct load_result *
 static int write_json(const struct arguments *a, const struct load_result *r)
 {
   bool out = strcmp(a->json, "-") == 0;
-  FILE *file = out ? stdout : fopen(a->json, "we");
+  struct failure failure = FAILURE_NONE;
+  FILE *file = stdout;
+  if (!out && file_create_stream(&file, a->json, (const char *[]){a->key, a->server_key}, 2, &failure) != MUSTER_OK)
+    return ops_fail(NAME, &failure);
   json_t *object = json_result(a, r);
-  bool written = file && object && json_dumpf(object, file, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 && fputc('\n', file) != EOF;
-  if (file && !out)
+  bool written = object && json_dumpf(object, file, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 && fputc('\n', file) != EOF;
+  if (!out)
     written = (fclose(file) == 0) && written;
   json_decref(object);
   if (written)
@@ -267,11 +271,11 @@ int bench_bench_main(int argc, char **argv)
   }
   if (status == MUSTER_OK)
     status = load_run(result, &a.load, &failure);
-  int code = status == MUSTER_OK ? judge(result) : ops_fail(NAME, &failure);
+  int json_code, code = status == MUSTER_OK ? judge(result) : ops_fail(NAME, &failure);
   if (status == MUSTER_OK && !(a.json && strcmp(a.json, "-") == 0))
     print_words(&a, result);
-  if (status == MUSTER_OK && a.json && write_json(&a, result) != EX_OK)
-    code = EX_IOERR;
+  if (status == MUSTER_OK && a.json && (json_code = write_json(&a, result)) != EX_OK)
+    code = json_code;
   if (result)
     load_finish(result);
   free(result);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "client/client.h"
+#include "core/file.h"
 
 bool client_endpoint_curve(const char *endpoint) { return strncmp(endpoint, "tcp://", 6) == 0; }
 
@@ -48,9 +49,10 @@ static int no_node(const struct client_endpoints *e, struct failure *f)
 static int directory_read(struct client_endpoints *e, struct failure *f)
 {
   char text[CLIENT_ENDPOINTS_MAX * 128];
-  FILE *file = fopen(e->file, "re");
+  struct failure cause = FAILURE_NONE;
+  FILE *file = file_open_stream(FILE_OF_NODE, "the endpoints", e->file, UINT64_MAX, &cause);
   if (!file)
-    return no_node(e, f);
+    return cause.status == MUSTER_ERR_DENIED ? failure_set(f, cause.status, "%s", cause.text) : no_node(e, f);
   text[fread(text, 1, sizeof text - 1, file)] = '\0';
   fclose(file);
   struct client_endpoints fresh = {.tcp_usable = e->tcp_usable};
@@ -100,7 +102,7 @@ static int keys_read(struct muster_client *c, const struct muster_options *o, co
     strcpy(c->server_key, o->server_key);
   } else if (data && o->key_file) {
     datadir_path(data, path, "keys/node.key");
-    if (key_read(&node, path, f) != MUSTER_OK)
+    if (key_read_node(&node, path, f) != MUSTER_OK)
       return f->status;
     strcpy(c->server_key, node.public_text);
     explicit_bzero(&node, sizeof node);

@@ -18,11 +18,14 @@
 
 #define SOURCE_BUFFER_BYTES (2u * LIMIT_MESSAGE_BYTES) /* whatever a length prefix may rightly say fits, with a read in front of it */
 #define SOURCE_LINE_BYTES (1u << 20)
+#define SOURCE_SKIP_BYTES (64u << 20) /* a line of more is no line of records: nothing behind it is looked for */
+#define SOURCE_LOOK_MS 100            /* so long a signal that comes just before a read may go unseen */
 
 struct source {
   int fd;
-  bool ndjson, at_end, said_broken, said_no_text;
-  const char *name; /* as given; "standard input" for "-" */
+  bool ndjson, at_end, stopped, said_broken, said_no_text;
+  const volatile sig_atomic_t *stop; /* may be NULL */
+  const char *name;                  /* as given; "standard input" for "-" */
   uint8_t *buffer;
   size_t start, end;    /* what is read and not used */
   uint64_t used_before; /* bytes of the input in front of buffer[0] */
@@ -70,10 +73,29 @@ void source_close(struct source *s)
   free(s);
 }
 
+void source_stop_on(struct source *s, const volatile sig_atomic_t *flag) { s->stop = flag; }
 uint64_t source_bytes_total(const struct source *s) { return s->total_bytes; }
 uint64_t source_bytes_used(const struct source *s) { return s->used_before + s->start; }
 
-/* Reads more behind what is there. false: nothing came, because the input is at its end, the buffer is full, or reading failed (failure is set). */
+/* read, which is not begun before something is there, so that an idle pipe does not keep a stop from being seen. */
+static ssize_t source_read(struct source *s, uint8_t *out, size_t size)
+{
+  struct pollfd input = {.fd = s->fd, .events = POLLIN};
+  for (;;) {
+    s->stopped = s->stop && *s->stop;
+    if (s->stopped)
+      return 0;
+    const int ready = s->stop ? poll(&input, 1, SOURCE_LOOK_MS) : 1;
+    if (ready == 0 || (ready < 0 && errno == EINTR))
+      continue;
+    const ssize_t got = read(s->fd, out, size);
+    if (got >= 0 || errno != EINTR)
+      return got;
+  }
+}
+
+/* Reads more behind what is there. false: nothing came, because the input is at its end, the buffer is full, reading failed (failure is set), or
+ * it is to stop (stopped is set). */
 static bool source_fill(struct source *s, struct failure *failure)
 {
   if (s->start > 0) {
@@ -84,10 +106,7 @@ static bool source_fill(struct source *s, struct failure *failure)
   }
   if (s->at_end || s->end == SOURCE_BUFFER_BYTES)
     return false;
-  ssize_t got;
-  do
-    got = read(s->fd, s->buffer + s->end, SOURCE_BUFFER_BYTES - s->end);
-  while (got < 0 && errno == EINTR);
+  const ssize_t got = source_read(s, s->buffer + s->end, SOURCE_BUFFER_BYTES - s->end);
   if (got < 0)
     failure_set_errno(failure, MUSTER_ERR_IO, errno,
                       "%s: reading failed at byte %" PRIu64 ", after %" PRIu64 " records, which were submitted", s->name,
@@ -132,17 +151,21 @@ static enum source_step source_next_wire(struct source *s, struct source_record 
       return source_broken(s, failure, "no record length (this is not a delimited protobuf stream, or it is damaged)");
     if (source_fill(s, failure))
       continue;
+    if (s->stopped)
+      return SOURCE_STOPPED;
     if (failure->status != MUSTER_OK)
       return SOURCE_BROKEN;
     return step == BATCH_END ? SOURCE_END : source_broken(s, failure, "the stream is cut in the middle of a record");
   }
 }
 
-/* The next line without its end; false at the end of the input. A line longer than SOURCE_LINE_BYTES is read over, and *size says so. */
+/* The next line without its end; false at the end of the input, and where it stops or cannot be read. A line longer than SOURCE_LINE_BYTES is
+ * read over, and *size says so; one longer than SOURCE_SKIP_BYTES is a failure. */
 static bool source_line(struct source *s, const uint8_t **line, size_t *size, struct failure *failure)
 {
   size_t looked = 0;
   bool skipping = false;
+  uint64_t begin = source_bytes_used(s);
   for (;;) {
     const uint8_t *from = s->buffer + s->start;
     const uint8_t *newline = memchr(from + looked, '\n', s->end - s->start - looked);
@@ -158,7 +181,15 @@ static bool source_line(struct source *s, const uint8_t **line, size_t *size, st
       looked = 0;
       skipping = true;
     }
+    if (source_bytes_used(s) - begin > SOURCE_SKIP_BYTES) {
+      failure_set(failure, MUSTER_ERR_FORMAT,
+                  "%s:%" PRIu64 ": the line does not end within %u bytes; reading stopped there; the records before it were submitted",
+                  s->name, s->lines + 1, SOURCE_SKIP_BYTES);
+      return false;
+    }
     if (!source_fill(s, failure)) {
+      if (s->stopped)
+        return false;
       *line = s->buffer + s->start;
       *size = skipping ? SOURCE_LINE_BYTES + 1 : s->end - s->start;
       s->start = s->end;
@@ -185,7 +216,7 @@ static enum source_step source_next_line(struct source *s, struct source_record 
   size_t size;
   for (;;) {
     if (!source_line(s, &line, &size, failure) || failure->status != MUSTER_OK)
-      return failure->status == MUSTER_OK ? SOURCE_END : SOURCE_BROKEN;
+      return s->stopped ? SOURCE_STOPPED : failure->status == MUSTER_OK ? SOURCE_END : SOURCE_BROKEN;
     s->lines++;
     if (size > 0 && line[size - 1] == '\r')
       size--;

@@ -7,6 +7,7 @@
 #ifndef MUSTER_CLIENT_SOURCE_H
 #define MUSTER_CLIENT_SOURCE_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,7 +20,8 @@ enum source_step {
   SOURCE_RECORD, /* *record is set */
   SOURCE_BAD,    /* one record cannot be used; failure says which and why, record->number too; the next call goes on behind it */
   SOURCE_END,    /* nothing follows, and all of it was whole */
-  SOURCE_BROKEN  /* nothing behind this point can be read; failure says where and what was kept */
+  SOURCE_BROKEN, /* nothing behind this point can be read; failure says where and what was kept */
+  SOURCE_STOPPED /* the flag of source_stop_on was set while more input was waited for */
 };
 
 struct source_record {
@@ -33,6 +35,8 @@ struct source;
 /* path "-" is standard input. MUSTER_ERR_NOT_FOUND, MUSTER_ERR_IO, MUSTER_ERR_MEMORY; *out is NULL on failure. */
 int source_open(struct source **out, const char *path, bool ndjson, struct failure *failure);
 void source_close(struct source *s); /* NULL is fine */
+/* Looked at before each read and while one is waited for; set by a signal handler. The caller's, for the life of the source. */
+void source_stop_on(struct source *s, const volatile sig_atomic_t *flag);
 enum source_step source_next(struct source *s, struct source_record *record, struct failure *failure);
 
 /* Whether the input begins as a line of JSON does. Asked before the first record; reads no further than it takes to tell. */

@@ -2,7 +2,6 @@
  * `muster submit`: the records of a file or of a pipe, through the client library, until each has its verdict. Running
  * it again is always right: what is stored already is answered DUPLICATE.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "client/progress.h"
 #include "client/source.h"
 #include "core/clock.h"
+#include "core/file.h"
 #include "core/keys.h"
 #include "muster/client.h"
 #include "ops/commands.h"
@@ -199,7 +199,8 @@ static int submit_all(struct submit *s, int *input_status)
     switch (step) {
     case SOURCE_RECORD: status = submit_record(s, &record); break;
     case SOURCE_END: break;
-    case SOURCE_BAD: tell_left_out(s, &record); /* fall through */
+    case SOURCE_STOPPED: status = MUSTER_ERR_TIMEOUT; break; /* as where submit_moves has seen it */
+    case SOURCE_BAD: tell_left_out(s, &record);              /* fall through */
     case SOURCE_BROKEN:
       *input_status = failure.status;
       if (s->input_over || s->bad <= COMPLAINTS) {
@@ -316,6 +317,20 @@ static int submit_connect(struct submit *s, struct failure *failure)
   return MUSTER_OK;
 }
 
+/* The input may be the only copy of its records, and a key the only one of its kind: neither is written over. */
+static int submit_open_verdicts(struct submit *s, struct failure *failure)
+{
+  const char *const inputs[] = {s->path, s->key, s->server_key};
+  const size_t count = sizeof inputs / sizeof *inputs;
+  if (!s->verdicts)
+    return MUSTER_OK;
+  s->verdicts_out = strcmp(s->verdicts, "-") == 0;
+  if (!s->verdicts_out)
+    return file_create_stream(&s->out, s->verdicts, inputs, count, failure);
+  s->out = stdout;
+  return file_check_output(STDOUT_FILENO, "standard output", inputs, count, failure);
+}
+
 static int submit_open(struct submit *s, struct failure *failure)
 {
   int status = s->server_key ? key_public_read(s->server_key_text, s->server_key, failure) : MUSTER_OK;
@@ -327,9 +342,8 @@ static int submit_open(struct submit *s, struct failure *failure)
     status = source_check_stream(s->source, failure);
   if (status != MUSTER_OK)
     return status;
-  s->verdicts_out = s->verdicts && strcmp(s->verdicts, "-") == 0;
-  if (s->verdicts && !(s->out = s->verdicts_out ? stdout : fopen(s->verdicts, "we")))
-    return failure_set_errno(failure, MUSTER_ERR_CREATE, errno, "cannot write %s", s->verdicts);
+  if ((status = submit_open_verdicts(s, failure)) != MUSTER_OK)
+    return status;
   if (s->out)
     fputs("record\tverdict\taddress\treason\tfield\n", s->out);
   return submit_connect(s, failure);
@@ -348,6 +362,7 @@ int client_submit_main(int argc, char **argv)
     struct sigaction stop = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
     sigaction(SIGINT, &stop, NULL);
     sigaction(SIGTERM, &stop, NULL);
+    source_stop_on(s.source, &interrupted);
     int input_status = MUSTER_OK;
     uint64_t start_ns = s.moved_ns = clock_monotonic_ns();
     int status = submit_all(&s, &input_status);

@@ -8,11 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "core/limits.h"
 #include "core/log.h"
 
 #define LIMIT_TIB (LIMIT_GIB * 1024)
 #define CONFIG_TEXT_BYTES 160 /* of a value: it must fit the line that libinih reads, with its key */
+
+#define CONFIG_FILE_BYTES LIMIT_MIB
 
 enum config_type { CONFIG_NUMBER, CONFIG_SIZE, CONFIG_LISTEN, CONFIG_LEVEL };
 
@@ -348,9 +351,9 @@ static int config_take(void *context, const char *section, const char *name, con
 int config_read(struct config *c, const char *path, struct failure *failure)
 {
   struct config_reading r = {.path = path, .settings = *c, .failure = FAILURE_NONE};
-  r.file = fopen(path, "re");
+  r.file = file_open_stream(FILE_OF_PEOPLE, "the settings", path, CONFIG_FILE_BYTES, &r.failure);
   if (r.file == NULL)
-    return failure_set_errno(failure, MUSTER_ERR_CONFIG, errno, "cannot open the settings %s", path);
+    return failure_set(failure, MUSTER_ERR_CONFIG, "%s", r.failure.text);
   const int bad_line = ini_parse_stream(config_read_line, &r, config_take, &r);
   fclose(r.file);
   if (bad_line != 0 && r.failure.status == MUSTER_OK) {

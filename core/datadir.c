@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "core/durable.h"
+#include "core/file.h"
 
 /* Room that paths below the root need: "ipc://" and the longest name in it, a temporary file's ending included. */
 #define DATADIR_PATH_ROOM 128
@@ -92,7 +93,7 @@ static bool datadir_read_sockets(struct datadir *d)
   char path[LIMIT_PATH_BYTES], text[LIMIT_SOCKET_PATH + 2];
   struct stat info;
   datadir_path(d, path, "run/sockets");
-  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = file_open(FILE_OF_NODE, "the folder of the sockets", path, LIMIT_PATH_BYTES, NULL);
   if (fd < 0)
     return false;
   const ssize_t size = read(fd, text, sizeof text - 1);
@@ -312,7 +313,7 @@ uint32_t datadir_node_pid(const struct datadir *d)
 {
   char path[LIMIT_PATH_BYTES];
   datadir_path(d, path, "muster.lock");
-  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = file_open(FILE_OF_NODE, "the lock", path, UINT64_MAX, NULL);
   if (fd < 0)
     return 0;
   uint32_t pid = 0;
@@ -420,7 +421,17 @@ int datadir_count_shards(const struct datadir *d, uint32_t *count, int *gap, str
   for (const struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
     const long shard = datadir_shard_number(entry->d_name);
     struct stat info;
-    if (shard < 0 || fstatat(dirfd(folder), entry->d_name, &info, 0) != 0 || !S_ISDIR(info.st_mode))
+    if (shard < 0 || fstatat(dirfd(folder), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+      continue;
+    if (S_ISLNK(info.st_mode)) { /* whose directory it leads to, and who may look in there, is nothing this one answers for */
+      status =
+          failure_set(failure, MUSTER_ERR_DENIED,
+                      "%s/shard-%ld is a symbolic link; a shard is a directory in its place; nothing was changed; to keep it on another "
+                      "disk, mount that there",
+                      path, shard);
+      continue;
+    }
+    if (!S_ISDIR(info.st_mode))
       continue;
     if (shard >= (long)LIMIT_SHARDS) {
       status = failure_set(failure, MUSTER_ERR_FORMAT, "%s holds shard-%ld, and this version knows %u shards", path, shard, LIMIT_SHARDS);

@@ -50,7 +50,8 @@ void datadir_shard_path(const struct datadir *d, char *out, uint32_t shard);    
 void datadir_submit_endpoint(const struct datadir *d, char *out, uint32_t ingest); /* "ipc://.../submit.sock" or submit-1.sock */
 void datadir_worker_endpoint(const struct datadir *d, char *out, uint32_t shard);  /* "ipc://.../worker-0.sock" */
 
-/* How many shard directories exist under store/; *gap is set to the number of the first missing one below the highest, or -1. */
+/* How many shard directories exist under store/; *gap is set to the number of the first missing one below the highest, or -1.
+ * MUSTER_ERR_DENIED where one is a symbolic link, MUSTER_ERR_FORMAT where there are more than this version knows. */
 int datadir_count_shards(const struct datadir *d, uint32_t *count, int *gap, struct failure *failure);
 
 #endif

@@ -16,9 +16,10 @@
 #include "core/clock.h"
 #include "core/datadir.h"
 #include "core/durable.h"
+#include "core/file.h"
 #include "core/link.h"
 
-enum { LINE_BYTES_MAX = 256, LIST_BYTES_MAX = LIMIT_SUBMITTERS * LINE_BYTES_MAX };
+enum { LINE_BYTES_MAX = 256, LIST_BYTES_MAX = LIMIT_SUBMITTERS * LINE_BYTES_MAX, KEY_FILE_BYTES_MAX = 65536 };
 
 bool key_name_valid(const char *name)
 {
@@ -128,14 +129,13 @@ static int check_private(const struct stat *st, mode_t forbidden, const char *pa
   return MUSTER_OK;
 }
 
-int key_read(struct key_pair *out, const char *path, struct failure *f)
+static int read_pair(struct key_pair *out, enum file_name name, const char *path, struct failure *f)
 {
   struct stat st;
-  FILE *file = fopen(path, "re");
-  if (!file) {
-    int status = errno == ENOENT ? MUSTER_ERR_NOT_FOUND : errno == EACCES ? MUSTER_ERR_DENIED : MUSTER_ERR_IO;
-    return failure_set_errno(f, status, errno, "cannot read the key file %s", path);
-  }
+  struct failure cause = FAILURE_NONE;
+  FILE *file = file_open_stream(name, "the key file", path, KEY_FILE_BYTES_MAX, &cause);
+  if (!file)
+    return failure_set(f, cause.status, "%s", cause.text);
   int status = fstat(fileno(file), &st) == 0 ? check_private(&st, 077, path, f)
                                              : failure_set_errno(f, MUSTER_ERR_IO, errno, "cannot read the key file %s", path);
   if (status == MUSTER_OK)
@@ -145,6 +145,9 @@ int key_read(struct key_pair *out, const char *path, struct failure *f)
   fclose(file);
   return status;
 }
+
+int key_read(struct key_pair *out, const char *path, struct failure *f) { return read_pair(out, FILE_OF_PEOPLE, path, f); }
+int key_read_node(struct key_pair *out, const char *path, struct failure *f) { return read_pair(out, FILE_OF_NODE, path, f); }
 
 /* Whether the first word of the text is a public key, which may hold any character but blanks and quotes. */
 static bool key_word(const char *text, char out[KEY_TEXT])
@@ -161,7 +164,10 @@ static bool key_word(const char *text, char out[KEY_TEXT])
 /* A path may have 40 characters, too, and all of them may be of Z85: what names a file is that file. */
 int key_public_read(char out[KEY_TEXT], const char *key_or_path, struct failure *f)
 {
-  FILE *file = fopen(key_or_path, "re");
+  struct failure cause = FAILURE_NONE;
+  FILE *file = file_open_stream(FILE_OF_PEOPLE, "the public key", key_or_path, KEY_FILE_BYTES_MAX, &cause);
+  if (!file && (cause.status == MUSTER_ERR_DENIED || cause.status == MUSTER_ERR_LIMIT))
+    return failure_set(f, cause.status, "%s", cause.text);
   if (!file && key_text_valid(key_or_path)) {
     memcpy(out, key_or_path, KEY_TEXT);
     return MUSTER_OK;
@@ -263,8 +269,6 @@ static int list_read(struct key_list *l, int fd)
     return failure_set_errno(&l->failure, MUSTER_ERR_IO, errno, "cannot read the allow-list %s", l->path);
   if (check_private(&l->seen, 022, l->path, &l->failure) != MUSTER_OK)
     return l->failure.status;
-  if (l->seen.st_size > LIST_BYTES_MAX)
-    return failure_set(&l->failure, MUSTER_ERR_LIMIT, "the allow-list %s has more than %d bytes", l->path, LIST_BYTES_MAX);
   size_t size = (size_t)l->seen.st_size;
   char *text = malloc(size + 1);
   if (!text)
@@ -281,18 +285,19 @@ static int list_read(struct key_list *l, int fd)
 int key_list_refresh(struct key_list *l, struct failure *f)
 {
   struct stat st;
-  bool there = stat(l->path, &st) == 0;
+  bool there = lstat(l->path, &st) == 0;
   if (there ? same_file(&st, &l->seen) : errno == ENOENT && l->seen.st_ino == 0)
     return l->failure.status == MUSTER_OK ? MUSTER_OK : failure_set(f, l->failure.status, "%s", l->failure.text);
   l->count = 0;
   l->failure = FAILURE_NONE;
   memset(&l->seen, 0, sizeof l->seen);
-  int fd = open(l->path, O_RDONLY | O_CLOEXEC);
+  struct failure cause = FAILURE_NONE;
+  int fd = file_open(FILE_OF_NODE, "the allow-list", l->path, LIST_BYTES_MAX, &cause);
   if (fd >= 0) {
     list_read(l, fd);
     close(fd);
-  } else if (errno != ENOENT)
-    failure_set_errno(&l->failure, errno == EACCES ? MUSTER_ERR_DENIED : MUSTER_ERR_IO, errno, "cannot read the allow-list %s", l->path);
+  } else if (cause.status != MUSTER_ERR_NOT_FOUND)
+    failure_set(&l->failure, cause.status, "%s", cause.text);
   return l->failure.status == MUSTER_OK ? MUSTER_OK : failure_set(f, l->failure.status, "%s", l->failure.text);
 }
 

@@ -35,6 +35,8 @@ bool key_name_valid(const char *name);        /* 1 to LIMIT_SUBMITTER_NAME of [a
 bool key_text_valid(const char *public_text); /* 40 characters of Z85 that decode */
 int key_generate(struct key_pair *out, const char *name, struct failure *f);
 int key_read(struct key_pair *out, const char *path, struct failure *f); /* refuses a file that others can read */
+/* The same for the node's own, keys/node.key, which may not be a symbolic link. */
+int key_read_node(struct key_pair *out, const char *path, struct failure *f);
 /* A public key as people give it to a command: the key itself, or a file: one as `muster key new` writes it, or with just the key on a line. */
 int key_public_read(char out[KEY_TEXT], const char *key_or_path, struct failure *f);
 int key_write(const struct key_pair *pair, const char *path, struct failure *f); /* 0600; MUSTER_ERR_CREATE where it exists */

@@ -142,7 +142,7 @@ static int front_open_tcp(struct ingest_front *f, uv_loop_t *loop, const struct 
   datadir_path(data, path, "keys/node.key");
   status = key_hold(&pair, failure);
   if (status == MUSTER_OK)
-    status = key_read(pair, path, failure);
+    status = key_read_node(pair, path, failure);
   if (status == MUSTER_OK) {
     options.on_message = front_on_tcp;
     options.curve_secret = pair->secret_text;

@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "proto/text.h"
-
 static int refuse(const char *text, struct failure *failure)
 {
   return failure_set(
@@ -41,7 +39,7 @@ int ops_cursor_parse(struct ops_cursor *c, const char *text, uint32_t shards, st
           "store whose export printed it; leave --from out to begin at the first record",
           text, shard, shards - 1);
     for (uint32_t i = after; i < shard; i++)
-      c->next[i] = first ? UINT64_MAX : 1;
+      c->next[i] = first ? OPS_CURSOR_SKIPPED : 1;
     c->next[shard] = sequence;
     after = shard + 1;
     first = false;
@@ -54,7 +52,7 @@ int ops_cursor_parse(struct ops_cursor *c, const char *text, uint32_t shards, st
 int ops_cursor_check(const struct ops_cursor *c, uint32_t shard, uint64_t records, struct failure *failure)
 {
   const uint64_t next = c->next[shard];
-  if (next == UINT64_MAX || next <= records + 1)
+  if (next == OPS_CURSOR_SKIPPED || next <= records + 1)
     return MUSTER_OK;
   return failure_set(
       failure, MUSTER_ERR_FORMAT,
@@ -62,4 +60,27 @@ int ops_cursor_check(const struct ops_cursor *c, uint32_t shard, uint64_t record
       "; nothing was written; it is the cursor of another store, or this store is an older copy of its own: look which, and leave "
       "--from out to begin at the first record",
       shard, next, shard, records);
+}
+
+const char *ops_cursor_text(char out[OPS_CURSOR_TEXT], const struct ops_cursor *c, uint32_t shards)
+{
+  size_t used = 0;
+  out[0] = '\0';
+  for (uint32_t i = 0; i < shards; i++) {
+    if (c->next[i] == OPS_CURSOR_SKIPPED)
+      continue;
+    if (used > 0)
+      out[used++] = ',';
+    text_address(out + used, i, c->next[i]);
+    used += strlen(out + used);
+  }
+  return out;
+}
+
+uint32_t ops_cursor_skipped(const struct ops_cursor *c, uint32_t shards)
+{
+  uint32_t count = 0;
+  while (count < shards && c->next[count] == OPS_CURSOR_SKIPPED)
+    count++;
+  return count;
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "core/durable.h"
+#include "core/file.h"
 
 unsigned ops_endpoints_pick(char *out, size_t out_size, const char *text, const char *prefix)
 {
@@ -36,7 +37,7 @@ static void read_own(const struct datadir *d, uint32_t ingest, char *text, size_
 {
   char path[LIMIT_PATH_BYTES];
   own_path(d, path, ingest);
-  FILE *file = fopen(path, "re");
+  FILE *file = file_open_stream(FILE_OF_NODE, "an endpoint", path, UINT64_MAX, NULL);
   size_t size = file ? fread(text, 1, text_size - 1, file) : 0;
   text[size] = '\0';
   if (file)

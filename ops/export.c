@@ -21,7 +21,7 @@ struct export_options {
 };
 
 static const struct argp_option options[] = {
-    {"from", 'F', "CURSOR", 0, "go on at SHARD:SEQ, as a former export has printed it", 0},
+    {"from", 'F', "CURSOR", 0, "go on where a former export has stopped, as it has printed it: SHARD:SEQ,SHARD:SEQ,...", 0},
     {"format", 'f', "FORMAT", 0,
      "ndjson (default): one object a line; pb: a delimited protobuf stream; both are what `muster submit' reads", 0},
     {"limit", 'n', "N", 0, "stop after so many records", 0},
@@ -29,9 +29,8 @@ static const struct argp_option options[] = {
 
 static const char doc[] = "Writes all records in order, shard by shard, to standard output."
                           "\v"
-                          "Ends with `next cursor: SHARD:SEQ' on standard error; --from goes on there. An export that reached the end also "
-                          "prints a cursor for every shard, "
-                          "with which a later export writes only what has come since.\n"
+                          "Ends with `next cursor: SHARD:SEQ,...' on standard error, a position for every shard; --from goes on there, and "
+                          "writes what has come since as well. `complete' says that all was written that was there when it began.\n"
                           "\n"
                           "Example: muster export --format pb | muster submit --data /var/lib/other -";
 
@@ -102,14 +101,14 @@ static int write_record(void *context, const struct store_record *record)
   return status != MUSTER_OK ? status : ops_output_broken();
 }
 
-/* Writes up to the limit; cursor stands behind what was written, *shard where it stopped. */
+/* Writes up to the limit; cursor stands behind what was written, *shard where it stopped, behind the last where nothing is left. */
 static int write_all(const struct export_options *o, struct ops_shards *s, struct ops_cursor *cursor, uint32_t *shard,
                      struct failure *failure)
 {
   uint64_t left = o->limit ? o->limit : UINT64_MAX;
   for (*shard = 0; *shard < s->count; ++*shard) {
     uint64_t *next = &cursor->next[*shard], records = s->facts[*shard].records;
-    if (*next > records)
+    if (*next > records) /* read to its end, or OPS_CURSOR_SKIPPED */
       continue;
     if (left == 0)
       return MUSTER_OK;
@@ -126,18 +125,17 @@ static int write_all(const struct export_options *o, struct ops_shards *s, struc
   return MUSTER_OK;
 }
 
-static void print_cursors(const struct ops_shards *s, const struct ops_cursor *cursor, uint32_t shard)
+/* Every shard's position each time, not the last one's alone: a shard that was read to its end has gone on since, and what came after that
+ * is still to be read. */
+static void print_cursor(const struct ops_shards *s, const struct ops_cursor *cursor, bool complete)
 {
-  bool complete = shard == s->count;
-  uint32_t last = complete ? s->count - 1 : shard;
-  uint64_t next = cursor->next[last] == UINT64_MAX ? s->facts[last].records + 1 : cursor->next[last];
-  fprintf(stderr, "next cursor: %u:%" PRIu64 "\n", last, next);
-  if (!complete || s->count == 1)
-    return;
-  fputs("complete; for what comes later: --from ", stderr);
-  for (uint32_t i = 0; i < s->count; i++)
-    fprintf(stderr, "%s%u:%" PRIu64, i ? "," : "", i, cursor->next[i] == UINT64_MAX ? s->facts[i].records + 1 : cursor->next[i]);
-  fputc('\n', stderr);
+  char text[OPS_CURSOR_TEXT];
+  const uint32_t skipped = ops_cursor_skipped(cursor, s->count);
+  fprintf(stderr, "next cursor: %s\n", ops_cursor_text(text, cursor, s->count));
+  if (skipped > 0)
+    fprintf(stderr, "not complete: shards before %u were left out, as --from names none of them\n", skipped);
+  else if (complete)
+    fprintf(stderr, "complete; for what comes later: --from %s\n", text);
 }
 
 int ops_export_main(int argc, char **argv)
@@ -163,7 +161,7 @@ int ops_export_main(int argc, char **argv)
     if (status != MUSTER_OK)
       code = ops_fail("export", &failure);
     if (!ops_output_broken()) /* how much of it a reader that went away has seen is not known */
-      print_cursors(&shards, &cursor, shard);
+      print_cursor(&shards, &cursor, shard == shards.count);
   }
   ops_shards_close(&shards);
   return code;

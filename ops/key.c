@@ -114,7 +114,7 @@ static int key_show(const struct key_options *o)
   if (o->words == 1)
     status = path_in_data(o, "keys/node.key", path, &failure);
   if (status == MUSTER_OK)
-    status = key_read(&pair, o->words == 1 ? path : o->word[1], &failure);
+    status = o->words == 1 ? key_read_node(&pair, path, &failure) : key_read(&pair, o->word[1], &failure);
   explicit_bzero(pair.secret_text, sizeof pair.secret_text);
   if (status != MUSTER_OK)
     return ops_fail("key", &failure);

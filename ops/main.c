@@ -1,8 +1,11 @@
 /* `muster COMMAND ...`: finds the command in the table and becomes it. */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "ops/menu.h"
 #include "ops/options.h"
@@ -27,8 +30,20 @@ static int become(const struct ops_menu_command *command, int argc, char **argv)
   return command->run(argc, argv);
 }
 
+/* A standard descriptor that came closed would be given to the next file that is opened, and what is printed would be written into that: a
+ * store, a lock. So each gets something to stand for it, in ascending order, since open gives the lowest that is free. Standard output is
+ * opened for reading, so that writing to it fails as it would have (EBADF) and the command does not say that its output was written. */
+static void fill_standard_descriptors(void)
+{
+  static const int access[] = {[STDIN_FILENO] = O_RDONLY, [STDOUT_FILENO] = O_RDONLY, [STDERR_FILENO] = O_WRONLY};
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", access[fd]) != fd)
+      _exit(EX_OSERR); /* there is nowhere to say why */
+}
+
 int main(int argc, char **argv)
 {
+  fill_standard_descriptors();
   signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of one write, answered where it happens */
   if (argc < 2) {
     ops_menu_print(stderr);

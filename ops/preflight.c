@@ -75,12 +75,15 @@ static int settle_key(const struct datadir *d, struct failure *failure)
   struct key_pair *pair;
   int status = key_hold(&pair, failure); /* what an ingest will do: where memory cannot be locked, it is told now */
   datadir_path(d, path, "keys/node.key");
-  if (status == MUSTER_OK && access(path, F_OK) == 0) {
-    status = key_read(pair, path, failure);
-  } else if (status == MUSTER_OK) {
+  struct failure cause = FAILURE_NONE;
+  if (status == MUSTER_OK)
+    status = key_read_node(pair, path, &cause);
+  if (status == MUSTER_ERR_NOT_FOUND) {
     status = key_generate(pair, "node", failure);
     if (status == MUSTER_OK)
       status = key_write(pair, path, failure);
+  } else if (status != MUSTER_OK) {
+    failure_set(failure, status, "%s", cause.text); /* where memory could not be locked it is told already */
   }
   key_let_go(pair);
   return status;

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "core/clock.h"
+#include "core/file.h"
 #include "core/machine.h"
 #include "ops/commands.h"
 #include "ops/options.h"
@@ -48,7 +49,7 @@ static void read_endpoints(struct ops_status *s)
 {
   char path[LIMIT_PATH_BYTES];
   datadir_path(&s->data, path, "run/endpoints");
-  FILE *file = fopen(path, "re");
+  FILE *file = file_open_stream(FILE_OF_NODE, "the endpoints", path, UINT64_MAX, NULL);
   size_t size = file ? fread(s->endpoints, 1, sizeof s->endpoints - 1, file) : 0;
   s->endpoints[size] = '\0';
   if (file)

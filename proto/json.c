@@ -14,7 +14,8 @@
 #define UNKNOWN_FIELDS "unknown_fields"
 #define BASE64 "base64"
 #define BASE64_SIZE(bytes) (((bytes) + 2) / 3 * 4)
-#define NAME_SHOWN 40 /* characters of a name that a message repeats */
+#define NAME_MISSPELT 7 /* characters, at least, of a field's name whose misspelling a message repeats */
+#define NAME_LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789"
 
 enum wire_type { WIRE_VARINT = 0, WIRE_LENGTH = 2 };
 
@@ -245,24 +246,46 @@ static bool unknown_from(struct writer *w, const json_t *value)
   return p == bytes + size ? write_bytes(w, bytes, size) : refuse(w, "not a sequence of protobuf fields");
 }
 
-/* Whether it may be shown: anything else may be content that has slipped into the place of a name, or what a terminal would obey. */
-static bool name_like_a_field(const char *name)
+static char lower(char letter) { return letter >= 'A' && letter <= 'Z' ? (char)(letter - 'A' + 'a') : letter; }
+
+/* Whether the name becomes the other, letters of either case being the same, by one letter more, less or other, or by two that change places. */
+static bool name_near(const char *name, const char *known)
 {
-  static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
-  const size_t size = strspn(name, letters);
-  return size > 0 && size <= NAME_SHOWN && !name[size] && (name[0] < '0' || name[0] > '9');
+  size_t size = strlen(name), known_size = strlen(known), same = 0;
+  while (same < size && same < known_size && lower(name[same]) == lower(known[same]))
+    same++;
+  for (name += same, known += same, size -= same, known_size -= same; size && known_size; size--, known_size--)
+    if (lower(name[size - 1]) != lower(known[known_size - 1]))
+      break;
+  return (size <= 1 && known_size <= 1) ||
+         (size == 2 && known_size == 2 && lower(name[0]) == lower(known[1]) && lower(name[1]) == lower(known[0]));
+}
+
+/* Content may stand where a name should ({"JOHN_Q_PUBLIC":1}), and no look at its letters tells the two apart. So a name is shown only
+ * where it is a field's name with one slip of the hand in it, and that name is long enough for the slip to be no word of its own. Any other is
+ * told by its place in the object, which is where its line can be looked at. */
+static int name_refuse(const char *name, unsigned place, struct failure *failure)
+{
+  const char *meant = NULL;
+  for (unsigned i = 0; i < message->n_fields && !meant; i++)
+    if (name_near(name, message->fields[i].name))
+      meant = message->fields[i].name;
+  if (!meant)
+    return failure_set(failure, MUSTER_ERR_FORMAT, "unknown field, number %u of the object, with a name of %zu bytes", place, strlen(name));
+  if (strlen(meant) < NAME_MISSPELT || name[strspn(name, NAME_LETTERS)])
+    return failure_set(failure, MUSTER_ERR_FORMAT, "unknown field, number %u of the object (did you mean \"%s\"?)", place, meant);
+  return failure_set(failure, MUSTER_ERR_FORMAT, "unknown field \"%s\", number %u of the object (did you mean \"%s\"?)", name, place,
+                     meant);
 }
 
 static bool names_known(json_t *object, struct failure *failure)
 {
-  for (void *i = json_object_iter(object); i; i = json_object_iter_next(object, i)) {
+  unsigned place = 1; /* the library keeps the order of the line */
+  for (void *i = json_object_iter(object); i; i = json_object_iter_next(object, i), place++) {
     const char *name = json_object_iter_key(i);
     if (strcmp(name, UNKNOWN_FIELDS) == 0 || protobuf_c_message_descriptor_get_field_by_name(message, name))
       continue;
-    if (name_like_a_field(name))
-      failure_set(failure, MUSTER_ERR_FORMAT, "unknown field \"%s\"", name);
-    else
-      failure_set(failure, MUSTER_ERR_FORMAT, "an unknown field with a name of %zu bytes", strlen(name));
+    name_refuse(name, place, failure);
     return false;
   }
   return true;

@@ -1,20 +1,23 @@
 #include "proto/node_id.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/durable.h"
+#include "core/file.h"
 #include "proto/text.h"
+
+#define NODE_ID_FILE_BYTES 4096
 
 int node_id_read(const struct datadir *data, uint8_t id[16], struct failure *failure)
 {
   char path[LIMIT_PATH_BYTES], text[TEXT_UUID + 1] = "";
   datadir_path(data, path, "node.id");
-  FILE *file = fopen(path, "re");
+  struct failure cause = FAILURE_NONE;
+  FILE *file = file_open_stream(FILE_OF_NODE, "the node's id", path, NODE_ID_FILE_BYTES, &cause);
   if (!file)
-    return failure_set_errno(failure, failure_status(errno, MUSTER_ERR_DENIED), errno, "%s, which `muster run' makes, cannot be read",
-                             path);
+    return failure_set(failure, cause.status == MUSTER_ERR_NOT_FOUND ? cause.status : MUSTER_ERR_DENIED, "%s; `muster run' makes it",
+                       cause.text);
   bool whole = fgets(text, sizeof text, file) && text_uuid_parse(id, text, strcspn(text, "\n"));
   fclose(file);
   return whole

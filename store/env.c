@@ -159,7 +159,7 @@ static int env_make_lockless(struct store_env *e, int denied, struct failure *fa
 {
   char owner[LIMIT_PATH_BYTES];
   store_env_path(e, owner, STORE_FILE_OWNER);
-  e->lock_fd = open(owner, O_RDONLY | O_CLOEXEC);
+  e->lock_fd = open(owner, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (e->lock_fd >= 0 && flock(e->lock_fd, LOCK_SH | LOCK_NB) != 0)
     return failure_set(
         failure, MUSTER_ERR_DENIED,

@@ -11,6 +11,7 @@
 
 #include "core/durable.h"
 #include "core/fault.h"
+#include "core/file.h"
 #include "store/store.h"
 
 #define HINT_MAGIC UINT64_C(0x31544e4948524d4d) /* "MMRHINT1" */
@@ -134,7 +135,7 @@ bool store_hint_load(const struct store_env *e, const struct store_hint_state *s
   char path[LIMIT_PATH_BYTES];
   struct hint_stream s;
   store_env_path(e, path, STORE_FILE_HINT);
-  const bool loaded = stream_init(&s, open(path, O_RDONLY | O_CLOEXEC)) && hint_load_stream(&s, state, x);
+  const bool loaded = stream_init(&s, file_open(FILE_OF_NODE, "the index hint", path, UINT64_MAX, NULL)) && hint_load_stream(&s, state, x);
   stream_finish(&s);
   if (!loaded)
     store_index_finish(x);

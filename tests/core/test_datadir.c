@@ -573,6 +573,12 @@ static void test_count_shards(void **state)
     assert_int_equal(gap, removed[i]);
   }
   struct failure f = FAILURE_NONE;
+  datadir_shard_path(&d, path, 20);
+  assert_int_equal(symlink(scratch, path), 0);
+  assert_int_equal(datadir_count_shards(&d, &count, &gap, &f), MUSTER_ERR_DENIED);
+  assert_non_null(strstr(f.text, "shard-20 is a symbolic link"));
+  assert_int_equal(unlink(path), 0);
+  f = FAILURE_NONE;
   datadir_shard_path(&d, path, LIMIT_SHARDS);
   assert_int_equal(mkdir(path, 0700), 0);
   assert_int_equal(datadir_count_shards(&d, &count, &gap, &f), MUSTER_ERR_FORMAT);

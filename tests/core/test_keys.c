@@ -190,6 +190,15 @@ static void a_key_file_that_cannot_be_trusted_is_refused(void **state)
   assert_non_null(strstr(f.text, text)); /* the line is named */
   unlink(key_path);
   assert_int_equal(key_read(&back, directory, NULL), MUSTER_ERR_DENIED); /* a directory is no file */
+  char target[320];
+  snprintf(target, sizeof target, "%s.target", key_path);
+  write_file(target, good, 0600);
+  assert_int_equal(symlink(target, key_path), 0);
+  assert_int_equal(key_read(&back, key_path, NULL), MUSTER_OK);
+  assert_int_equal(key_read_node(&back, key_path, NULL), MUSTER_ERR_DENIED);
+  assert_int_equal(key_read_node(&back, target, NULL), MUSTER_OK);
+  unlink(key_path);
+  unlink(target);
 }
 
 static struct key_list *list_open(void)

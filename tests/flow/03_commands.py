@@ -12,7 +12,7 @@ import termios
 import time
 
 import wire
-from harness import SLOW, check, check_equal, delimited, feed, main, number, summary, tally_total
+from harness import SLOW, binary, check, check_equal, delimited, feed, main, number, summary, tally_total, wait_until
 
 MONTHS = {"2020-10": 71929, "2020-11": 72113, "2020-12": 73994, "2021-01": 78414, "2021-02": 101099, "2021-03": 173277,
           "2021-04": 178795, "2021-05": 180597, "2021-06": 189034, "2021-07": 213593, "2021-08": 209840, "2021-09": 192001}
@@ -98,6 +98,50 @@ def export_and_back(t):
     other.stop()
 
 
+def export_while_records_arrive(t):
+    """exports chained by their cursors, each with a limit of its own, write each record once, while others arrive in every shard"""
+    node = t.node("--workers", "3")
+    sent, written, cursor, rounds = [], [], None, 0
+    while True:
+        if rounds < 8:
+            stream = t.generate(t.random.randint(1, 3000), 100 + rounds)
+            check_equal(summary(t.muster("submit", "-", stdin=stream))["accepted"], len(delimited(stream)), "submitted")
+            sent += delimited(stream)
+        held = [p["counters"]["store_records"] for p in t.status()["processes"] if p["role"].startswith("worker")]
+        # The end of the first shard, of the first two, one before and one behind: where one position alone would say too little.
+        edge = t.random.choice([1, held[0] - 1, held[0], held[0] + 1, held[0] + held[1], held[0] + held[1] + 1, 997, len(sent), 10 * len(sent)])
+        done = t.muster("export", "--format", "pb", "--limit", max(1, edge), *(["--from", cursor] if cursor else []))
+        cursor = re.search(r"next cursor: (\S+)", done.error()).group(1)
+        check(re.fullmatch(r"0:\d+,1:\d+,2:\d+", cursor), f"the cursor {cursor}")
+        written += delimited(done.out)
+        rounds += 1
+        check(len(delimited(done.out)) <= max(1, edge), "the limit")
+        if rounds > 8 and "complete" in done.error():
+            break
+        check(rounds < 100000, "the exports come to no end")
+    check(sorted(written) == sorted(sent), f"{rounds} exports wrote {len(written)} records, {len(set(written))} of them once, of {len(sent)}")
+    later = re.search(r"complete; .*--from (\S+)", done.error()).group(1)
+    check_equal(later, cursor, "the cursor of a complete export")
+    node.stop()
+
+
+def export_of_some_shards(t):
+    """an export that leaves shards out never says that it is complete, nor a position in a shard that it did not read"""
+    node = t.node("--workers", "3")
+    t.muster("submit", "-", stdin=t.generate(3000))
+    cursor, written = "1:1", []
+    for limit in (100, 10000, 10000):
+        done = t.muster("export", "--format", "pb", "--from", cursor, "--limit", limit)
+        cursor = re.search(r"next cursor: (\S+)", done.error()).group(1)
+        check(re.fullmatch(r"1:\d+,2:\d+", cursor) and "; for what comes later" not in done.error() and "before 1 were left out" in done.error(), done.error())
+        written += delimited(done.out)
+    rest = t.muster("export", "--format", "pb", "--from", "0:1," + cursor)
+    check("complete; " in rest.error(), rest.error())
+    whole = delimited(t.muster("export", "--format", "pb").out)
+    check_equal(delimited(rest.out) + written, whole, "the shard that was left out, and the others")
+    node.stop()
+
+
 def json_keeps_unknown_fields(t):
     """the JSON form is exact, unknown fields included"""
     node = t.node()
@@ -129,6 +173,79 @@ def verdicts_in_a_pipe(t):
     check_equal(number(r"submitted 5: ([\d,]+) accepted", done.error()), 5, "standard error")
     check(not os.path.exists(t.path("-")), "a file named - was made")
     node.stop()
+
+
+def verdicts_never_over_an_input(t):
+    """--verdicts FILE refuses the input and the keys, under whatever name, before a byte of them is lost; what it writes grows while it runs"""
+    stream = t.generate(2000)
+    path = t.write("s.pb", stream)
+    os.symlink(path, t.path("soft"))
+    os.link(path, t.path("hard"))
+    t.muster("key", "new", "field", "--out", t.path("field.key"))
+    key = open(t.path("field.key"), "rb").read()
+    node = t.node()
+    for name in ("s.pb", "soft", "hard"):
+        refused = t.muster("submit", "--verdicts", t.path(name), path, code=64)
+        check("same file" in refused.error() and name in refused.error(), refused.error())
+        with open(path, "rb") as source, open(path, "ab") as behind:
+            for verdicts, out in ((t.path(name), subprocess.DEVNULL), ("-", behind)):
+                p = t.popen("submit", "--verdicts", verdicts, "-", stdin=source, stdout=out, stderr=subprocess.DEVNULL)
+                check_equal(p.wait(60), 64, f"standard input and {verdicts}")
+        check(open(path, "rb").read() == stream, f"the input was written over by way of {name}")
+    t.muster("submit", "--key", t.path("field.key"), "--verdicts", t.path("field.key"), path, code=64)
+    t.muster("submit", "--server-key", t.path("field.key"), "--verdicts", t.path("field.key"), path, code=64)
+    check_equal(open(t.path("field.key"), "rb").read(), key, "the key file")
+    check_equal(t.status()["records_received"], 0, "sent")
+    verdicts = t.write("v.tsv", b"x" * 1000000)
+    submit = t.popen("submit", "-", "--verdicts", verdicts, stdin=-1, stdout=-1, stderr=-1)
+    submit.stdin.write(stream * 100)
+    submit.stdin.flush()
+    wait_until(lambda: open(verdicts, "rb").read(7) == b"record\t" and os.path.getsize(verdicts) > 100000, 30, "verdicts while it runs")
+    check(submit.poll() is None, "it was over: nothing was tried")
+    submit.communicate(timeout=60)
+    check_equal(open(verdicts).read().count("\n"), 200001, "lines")
+    check_equal(summary(t.muster("submit", path, "--verdicts", "/dev/null"))["duplicate"], 2000, "a device is written to")
+    node.stop()
+
+
+def bench_never_over_a_key(t):
+    """bench --json FILE refuses the file of a key"""
+    node = t.node()
+    t.muster("key", "new", "field", "--out", t.path("field.key"))
+    key = open(t.path("field.key"), "rb").read()
+    bench = ("bench", "--records", "1000", "--window", "1", "--key", t.path("field.key"), "--json")
+    check("same file" in t.muster(*bench, t.path("field.key"), code=64).error(), "said")
+    check_equal(open(t.path("field.key"), "rb").read(), key, "the key file")
+    t.muster(*bench, t.path("result.json"), code=None)
+    check(json.load(open(t.path("result.json")))["counts"]["submitted"] == 1000, "another file")
+    node.stop()
+
+
+def closed_descriptors(t):
+    """standard descriptors that come closed are never given to a file of the store: what cannot be printed is an error, and nothing is damaged"""
+    def closed(*fds):
+        return lambda: [os.close(fd) for fd in fds]
+    plain = t.node()
+    t.muster("submit", "-", stdin=t.generate(5000))
+    for command in (["export"], ["verify"], ["tally"], ["get", "0:1"], ["status"], ["quarantine", "list"], ["--version"]):
+        for fds, code in (((1,), 74), ((0, 1, 2), 74), ((0, 2), 0)):
+            p = subprocess.Popen([binary(), *command], env=t.env, preexec_fn=closed(*fds), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            check_equal(p.wait(60), code, f"{command} without {fds}")
+    plain.stop()
+    for shard in (0, 1):
+        with open(os.path.join(t.data, "store", f"shard-{shard}", "lock.mdb"), "rb") as lock:
+            check(b"encounter" not in lock.read(), "what was printed is in lock.mdb")
+    for fds in ((2,), (0, 1, 2)):
+        log = open(t.path("closed.log"), "wb")
+        run = subprocess.Popen([binary(), "run", "--data", t.data, "--listen", "none"], env=t.env, preexec_fn=closed(*fds), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        t.processes.append(run)
+        wait_until(lambda: os.path.exists(os.path.join(t.data, "run", "endpoints")), 20, "the node")
+        for fd in fds:
+            check_equal(os.readlink(f"/proc/{run.pid}/fd/{fd}"), "/dev/null", f"descriptor {fd} of a node that was started without {fds}")
+        check_equal(summary(t.muster("submit", "-", stdin=t.generate(5000)))["duplicate"], 5000, "submitted")
+        run.terminate()
+        check_equal(run.wait(20), 0, "exit of the node")
+    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 5000, "verified")
 
 
 def progress_fits_its_terminal(t):
@@ -219,5 +336,6 @@ def submit_before_its_node(t):
         node.stop()
 
 
-main("commands", [the_newcomers_walk, generated_margins, duplicates_and_invalid, export_and_back, json_keeps_unknown_fields, verdict_file, verdicts_in_a_pipe,
+main("commands", [the_newcomers_walk, generated_margins, duplicates_and_invalid, export_and_back, export_while_records_arrive, export_of_some_shards, json_keeps_unknown_fields, verdict_file, verdicts_in_a_pipe, verdicts_never_over_an_input, bench_never_over_a_key,
+                  closed_descriptors,
                   progress_fits_its_terminal, help_everywhere, no_node_no_data, stopped_node, submit_before_its_node])

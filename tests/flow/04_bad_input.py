@@ -2,6 +2,7 @@
 """Bad input: a clear error that says where, what was kept, and nothing lost."""
 import os
 import re
+import signal
 import subprocess
 import time
 
@@ -141,6 +142,56 @@ def json_without_its_format(t):
     node.stop()
 
 
+def line_without_an_end(t):
+    """a line that does not end: reading stops at a bound and says where; a signal stops it while it waits or reads over"""
+    node = t.node()
+    lines = t.generate(3, 7, "--format", "ndjson")
+    done = t.muster("submit", "-", "--format", "ndjson", stdin=lines + b"x" * (70 << 20), code=65)
+    check_equal(summary(done)["accepted"], 3, "the lines before it")
+    check("standard input:4:" in done.error() and "does not end" in done.error(), done.error())
+    done = t.muster("submit", "-", "--format", "ndjson", stdin=b"x" * (20 << 20) + b"\n" + lines, code=65)
+    check_equal(summary(done)["duplicate"], 3, "the lines behind one that ends")
+    check_equal(t.popen("submit", "--format", "ndjson", "/dev/zero", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).wait(60), 65, "/dev/zero")
+    for what, stream in (("an idle pipe", lines), ("a line that is being read over", b"x" * (9 << 20)), ("half a line", b'{"stat'), ("bad lines", b"x\n" * 100)):
+        submit = t.popen("submit", "-", "--format", "ndjson", stdin=-1, stdout=-1, stderr=-1)
+        submit.stdin.write(stream)
+        submit.stdin.flush()
+        wait_until(lambda: sleeping_handler(submit.pid), 20, "its handler of SIGTERM")
+        submit.send_signal(signal.SIGTERM)
+        done = finished(submit)
+        check_equal(done.code, 75, f"{what}: {done.error()}")
+        check("interrupted" in done.error(), done.error())
+    node.stop()
+
+
+def sleeping_handler(pid):
+    """Whether a process catches SIGTERM."""
+    with open(f"/proc/{pid}/status") as f:
+        return int(re.search(r"SigCgt:\s*([0-9a-f]+)", f.read()).group(1), 16) >> (signal.SIGTERM - 1) & 1
+
+
+def named_what_is_no_file(t):
+    """pipes without a writer and devices without an end in the place of small files are refused at once, by name"""
+    fifo = t.path("fifo")
+    os.mkfifo(fifo, 0o600)
+    t.muster("key", "new", "field", "--out", t.path("field.key"))
+    key = t.muster("key", "show", t.path("field.key")).text().strip()
+    large = t.path("large")
+    with open(large, "wb") as f:
+        f.truncate(1 << 40)
+    os.chmod(large, 0o600)
+    for bad, why in (("/dev/zero", "not a regular file"), (fifo, "not a regular file"), (t.directory, "not a regular file"), (large, "1099511627776 bytes")):
+        code = 77 if bad != large else 65
+        for command, want in ((["run", "--listen", "none", "--config", bad], 78), (["submit", "-e", "tcp://127.0.0.1:1", "--server-key", key, "--key", bad, "-"], code),
+                              (["submit", "-e", "tcp://127.0.0.1:1", "--server-key", bad, "--key", t.path("field.key"), "-"], code),
+                              (["key", "show", bad], code), (["key", "allow", "field", bad], code)):
+            done = t.muster(*command, stdin=b"", code=None, timeout=10)
+            check(why in done.error() and bad in done.error(), f"{command}: {done.code} {done.error()}")
+            check_equal(done.code, want, f"exit of {command}")
+    os.symlink(t.path("field.key"), t.path("linked.key"))
+    check_equal(t.muster("key", "show", t.path("linked.key")).text().strip(), key, "what people name may be a link")
+
+
 def missing_file(t):
     """a file that is not there"""
     check("nowhere.pb" in t.muster("submit", t.path("nowhere.pb"), code=66).error(), "names the file")
@@ -209,5 +260,5 @@ def slow_start(t):
 
 
 main("bad input", [truncated_stream, not_protobuf, malformed_among_good_ones, giant_length, zero_records, record_too_large, ndjson_with_a_bad_line,
-                   verdicts_of_what_was_left_out, json_without_its_format, missing_file, node_dies_in_the_middle, node_never_comes_back,
+                   verdicts_of_what_was_left_out, json_without_its_format, line_without_an_end, named_what_is_no_file, missing_file, node_dies_in_the_middle, node_never_comes_back,
                    node_dies_after_its_commit, slow_start])

@@ -97,6 +97,53 @@ def flipped_bit(t):
     t.muster("get", "0:2001", code=65)
 
 
+def pipes_and_links_in_the_place_of_files(t):
+    """a pipe or a symbolic link in the place of a file of the data directory is refused by name, or done without, and nothing waits for it"""
+    t.muster("key", "new", "field", "--out", t.path("field.key"))
+    node = t.node("--workers", "1")
+    t.muster("submit", "-", stdin=t.generate(1000))
+    t.muster("key", "allow", "field", t.path("field.key"))
+    node.stop()
+    aside = t.path("aside")
+    for name in ("node.id", "keys/node.key", "keys/allow", "store/shard-0", "store/shard-0/index.hint"):
+        path = os.path.join(t.data, name)
+        for what in ("a pipe", "a link", "a link to nowhere"):
+            if what == "a pipe" and name == "store/shard-0":
+                continue
+            os.rename(path, aside)
+            if what == "a pipe":
+                os.mkfifo(path, 0o600)
+            else:
+                os.symlink(aside if what == "a link" else t.path("nowhere"), path)
+            if name in ("keys/allow", "store/shard-0/index.hint"):
+                # Nobody is allowed by such a list, and the same user is served all the same; the hint is only a short cut.
+                node = t.node("--listen", "tcp://127.0.0.1:0")
+                check_equal(summary(t.muster("submit", "-", stdin=t.generate(1000)))["duplicate"], 1000, f"{name}: {what}")
+                if name == "keys/allow":
+                    check("symbolic link" in node.log() or "regular file" in node.log(), f"{name}: {what}: {node.log()}")
+                node.stop()
+            else:
+                refused = t.muster("run", "--data", t.data, "--listen", "none", code=77, timeout=20)
+                check(path in refused.error() and ("symbolic link" in refused.error() or "regular file" in refused.error()), f"{name}: {what}: {refused.error()}")
+            if name == "store/shard-0":
+                for command in ("verify", "tally", "export"):
+                    done = t.muster(command, code=None)
+                    check(done.code != 0 and "symbolic link" in done.error(), f"{command}: {done.code} {done.error()}")
+            if os.path.lexists(path):
+                os.unlink(path)
+            os.rename(aside, path)
+    for name in ("run/endpoints", "muster.lock"):
+        path = os.path.join(t.data, name)
+        if os.path.lexists(path):
+            os.unlink(path)
+        os.mkfifo(path, 0o600)
+        t.muster("status", code=69, timeout=20)
+        t.muster("submit", "-", "--timeout", "1", stdin=b"", code=None, timeout=20)
+        os.unlink(path)
+    t.node().stop()
+    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 1000, "stored")
+
+
 def newer_format(t):
     """a store of a newer format is refused with both versions"""
     t.node("--workers", "1").stop()
@@ -229,5 +276,6 @@ def write_fails(t):
     check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 30000, "stored")
 
 
-main("data directory", [of_another_user, open_to_others, foreign_directory, read_only, shard_missing, truncated_file, flipped_bit, newer_format, full_disk, low_disk_at_start, index_is_full, filled_to_the_last_block,
+main("data directory", [of_another_user, open_to_others, foreign_directory, read_only, shard_missing, truncated_file, flipped_bit, pipes_and_links_in_the_place_of_files, newer_format, full_disk,
+                        low_disk_at_start, index_is_full, filled_to_the_last_block,
                         write_fails])

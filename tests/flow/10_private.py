@@ -45,6 +45,8 @@ def canaries_stay_inside(t):
     done = t.muster("submit", "-", stdin=wire.stream_of(batch) + b"\xff" * 12 + canary, code=65)
     told += [done.text(), done.error()]
     line = b'{"station": "CANARY-X", "citizenship": "CANARY", "encounter_id": "CANARY", "encounter_time": "CANARY"}\n{"station": ["CANARY"]}\n"CANARY\n'
+    # Content in the place of a name, as an export with a column for each person would have it.
+    line += b'{"CANARY":1}\n{"station":"a","CANARY_Q_PUBLIC":1}\n{"canary_q_public":{"canary":1}}\n{"unknown_fields":"","Canary":1}\n{"CANARY":1,"CANARY":2}\n'
     done = t.muster("submit", "-", "--format", "ndjson", stdin=line, code=65)
     told += [done.text(), done.error()]
     for command in (["status"], ["status", "--json"], ["quarantine", "list"], ["verify"], ["key", "list"]):
