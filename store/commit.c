@@ -1,6 +1,7 @@
 /* The writer's transactions: find, append, quarantine, commit. */
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/fault.h"
@@ -50,16 +51,24 @@ uint64_t store_prefetch(struct store *s, const uint8_t id[16])
   return fingerprint;
 }
 
-/* A start from the hint has read no column: each block's are checked once, when it is first looked at. */
-static bool writer_trusts(struct store *s, const struct store_block *b)
+/* Whoever is told DUPLICATE or CONFLICT may throw his copy away, so the first one must be whole, its bytes as well as its columns. A start
+ * does not read the bytes: each block that it found is held against its checksum once, when it is first looked at. */
+static int writer_trust(struct store *s, const struct store_block *b)
 {
   const uint64_t first = b->header.first;
-  if (first > s->columns_unchecked || s->columns_checked[first / 8] & 1u << first % 8)
-    return true;
-  if (!store_block_columns_intact(b))
-    return false;
-  s->columns_checked[first / 8] |= (uint8_t)(1u << first % 8);
-  return true;
+  if (first > s->blocks_unchecked || s->blocks_checked[first / 8] & 1u << first % 8)
+    return 0;
+  store_block_advise(b, b->size);
+  if (!store_block_intact(b)) {
+    failure_set(&s->failure, MUSTER_ERR_CORRUPT,
+                "shard %s: nothing is acknowledged any more: the block of sequences %" PRIu64 " to %" PRIu64
+                " contradicts its checksum, and a record of it came again; it was not called a duplicate; nothing was changed; "
+                "muster verify tells what is wrong, a backup brings it back",
+                s->env.path, first, first + b->header.count - 1);
+    return MDB_CORRUPTED;
+  }
+  s->blocks_checked[first / 8] |= (uint8_t)(1u << first % 8);
+  return 0;
 }
 
 /* Makes `seen` the block that holds a committed sequence. */
@@ -73,8 +82,8 @@ static int writer_see(struct store *s, uint64_t sequence)
     code = mdb_cursor_open(s->txn, s->env.journal, &s->cursor);
   if (!code)
     code = store_journal_seek(s->cursor, sequence, &s->seen);
-  if (!code && !writer_trusts(s, &s->seen))
-    code = MDB_CORRUPTED;
+  if (!code)
+    code = writer_trust(s, &s->seen);
   if (code) {
     s->seen.base = NULL;
     return code == MDB_NOTFOUND ? MDB_CORRUPTED : code;

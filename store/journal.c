@@ -10,6 +10,7 @@
 #define CHECKSUM_BYTES 16u
 #define COLUMNS_BEGIN (offsetof(struct store_block_header, columns) + sizeof(uint64_t)) /* of what `columns` covers */
 #define COLUMN_BYTES (16u + 16u + 4u)                                                   /* id, digest, end */
+#define ADVISE_BYTES_MIN (64u << 10)                                                    /* worth a call of the kernel */
 
 /* ---- reading ---- */
 
@@ -53,6 +54,13 @@ bool store_block_intact(const struct store_block *b)
 bool store_block_columns_intact(const struct store_block *b)
 {
   return XXH3_64bits(b->base + COLUMNS_BEGIN, (size_t)(b->bytes - b->base) - COLUMNS_BEGIN) == b->header.columns;
+}
+
+void store_block_advise(const struct store_block *b, size_t size)
+{
+  const uintptr_t begin = (uintptr_t)b->base & ~(uintptr_t)4095;
+  if (size >= ADVISE_BYTES_MIN)
+    madvise((void *)begin, size + ((uintptr_t)b->base - begin), MADV_WILLNEED);
 }
 
 const uint8_t *store_block_record(const struct store_block *b, uint32_t i, uint32_t *size)

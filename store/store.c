@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,7 +25,6 @@
 #define OWNER_RETRY_MS 10
 #define PROCESS_HEAP_BYTES (64 << 20) /* more than the largest block */
 #define REBUILD_AHEAD 64u             /* ids hashed and prefetched before they are placed */
-#define ADVISE_BYTES_MIN (64u << 10)  /* columns worth asking the kernel for in one go */
 
 /* LMDB takes the memory of a block with malloc at every commit and frees it after. By default glibc maps and unmaps such sizes, or
  * trims the heap behind them, and every commit would fault its pages anew; kept in the heap they are faulted once. */
@@ -170,15 +168,6 @@ static int rebuild_block(struct store *s, const struct store_block *b)
   return 0;
 }
 
-/* Asks the kernel to read a block's columns while the block before is worked on: the map is for random reads and would fault page by page. */
-static void rebuild_advise(const struct store_block *b)
-{
-  const uintptr_t begin = (uintptr_t)b->base & ~(uintptr_t)4095;
-  const size_t size = (size_t)(b->bytes - b->base);
-  if (size >= ADVISE_BYTES_MIN)
-    madvise((void *)begin, size + ((uintptr_t)b->base - begin), MADV_WILLNEED);
-}
-
 /* *begin: where the block in hand begins. The chain is followed by what the blocks say; only verify reads the bytes behind it. */
 static int rebuild_walk(struct store *s, MDB_cursor *cursor, uint64_t *begin)
 {
@@ -197,7 +186,7 @@ static int rebuild_walk(struct store *s, MDB_cursor *cursor, uint64_t *begin)
     next += b.header.count;
     code = store_journal_next(cursor, &ahead);
     if (!code)
-      rebuild_advise(&ahead);
+      store_block_advise(&ahead, (size_t)(ahead.bytes - ahead.base)); /* while this one is worked on */
     else if (code != MDB_NOTFOUND) {
       *begin = next;
       return code;
@@ -296,21 +285,19 @@ static int prepare(struct store *s, const struct store_options *o, struct failur
     return status;
   const struct store_hint_state state = hint_state(s);
   s->hint_valid = store_hint_load(&s->env, &state, &s->index);
-  if (s->hint_valid) {
-    s->columns_unchecked = s->meta.records;
-    s->columns_checked = calloc(s->columns_unchecked / 8 + 1, 1); /* pages that are never set cost nothing */
-    if (!s->columns_checked)
-      return failure_set(failure, MUSTER_ERR_MEMORY, "shard %s: there is no memory for its checks", s->env.path);
-  } else {
+  s->blocks_unchecked = s->meta.records;
+  s->blocks_checked = calloc(s->blocks_unchecked / 8 + 1, 1); /* pages that are never set cost nothing */
+  if (!s->blocks_checked)
+    return failure_set(failure, MUSTER_ERR_MEMORY, "shard %s: there is no memory for its checks", s->env.path);
+  if (!s->hint_valid)
     status = rebuild(s, failure);
-  }
   return status ? status : count_unfolded(s, failure);
 }
 
 static void destroy(struct store *s)
 {
   store_transaction_abort(s);
-  free(s->columns_checked);
+  free(s->blocks_checked);
   store_index_finish(&s->index);
   store_cells_finish(&s->cells);
   store_block_builder_finish(&s->block);
