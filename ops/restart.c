@@ -1,5 +1,6 @@
 #include "ops/restart.h"
 
+#include <assert.h>
 #include <sysexits.h>
 
 void ops_restart_init(struct ops_restart *r) { *r = (struct ops_restart){0}; }
@@ -18,6 +19,8 @@ static bool is_final(int exit_status)
   return exit_status == EX_DATAERR || exit_status == EX_CANTCREAT || exit_status == EX_PROTOCOL || exit_status == EX_NOPERM ||
          exit_status == EX_CONFIG;
 }
+
+static_assert(RESTART_WINDOW_MS / RESTART_STORAGE_MS < RESTART_DEATHS, "storage errors alone never end the node");
 
 static int code_of(int exit_status, int signal)
 {
@@ -57,5 +60,6 @@ struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now
     return (struct ops_restart_decision){.verdict = RESTART_STARTS_USED_UP, .exit_code = code};
   if (too_often)
     return (struct ops_restart_decision){.verdict = RESTART_DEATHS_USED_UP, .exit_code = code};
-  return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = delay_after(r->failed_starts)};
+  const bool storage = was_ready && signal == 0 && (exit_status == EX_IOERR || exit_status == EX_DATAERR);
+  return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = storage ? RESTART_STORAGE_MS : delay_after(r->failed_starts)};
 }
