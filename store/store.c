@@ -19,6 +19,7 @@
 #include "core/durable.h"
 #include "core/fault.h"
 #include "proto/digest.h"
+#include "store/guard.h"
 #include "store/hint.h"
 #include "store/writer.h"
 
@@ -91,16 +92,16 @@ static int create(struct store *s, const struct store_options *o, struct failure
   if (getrandom(&s->meta.fingerprint_seed, sizeof s->meta.fingerprint_seed, 0) != (ssize_t)sizeof s->meta.fingerprint_seed)
     return failure_set_errno(failure, MUSTER_ERR_IO, errno, "shard %s: the system gives no random number", s->env.path);
   MDB_txn *txn;
-  int code = mdb_txn_begin(s->env.lmdb, NULL, 0, &txn);
+  int code = store_env_begin_write(&s->env, &txn);
   if (code)
     return store_env_failure(failure, &s->env, code, "the store cannot be created");
   code = store_env_databases(&s->env, txn, true);
   if (!code)
     code = store_meta_create(&s->env, txn, &s->meta);
   if (code)
-    mdb_txn_abort(txn);
+    store_env_abort(txn);
   else
-    code = mdb_txn_commit(txn);
+    code = store_env_commit(txn);
   if (code)
     return store_env_failure(failure, &s->env, code, "the store cannot be created");
   char parent[LIMIT_PATH_BYTES];
@@ -136,7 +137,7 @@ static int load_or_create(struct store *s, const struct store_options *o, struct
   status = store_meta_open(&s->env, txn, &found);
   if (!status)
     status = store_meta_load(&s->env, txn, &s->meta, &found);
-  int code = mdb_txn_commit(txn); /* keeps the handles of the databases */
+  int code = store_env_commit(txn); /* keeps the handles of the databases */
   if (status == MUSTER_ERR_NOT_FOUND)
     status = create(s, o, failure);
   else if (status)
@@ -213,12 +214,12 @@ static int rebuild(struct store *s, struct failure *failure)
   if (status)
     return status;
   uint64_t begin = 1;
-  int code = mdb_cursor_open(txn, s->env.journal, &cursor);
+  int code = store_env_cursor_open(txn, s->env.journal, &cursor);
   if (!code) {
     code = rebuild_walk(s, cursor, &begin);
-    mdb_cursor_close(cursor);
+    store_env_cursor_close(cursor);
   }
-  mdb_txn_abort(txn);
+  store_env_abort(txn);
   s->rebuilt = true;
   return code ? store_env_journal_failure(failure, &s->env, code, begin, "the index cannot be rebuilt") : MUSTER_OK;
 }
@@ -231,12 +232,12 @@ static int count_unfolded(struct store *s, struct failure *failure)
   if (status)
     return status;
   uint64_t next = s->meta.tally_records + 1;
-  int code = mdb_cursor_open(txn, s->env.journal, &cursor);
+  int code = store_env_cursor_open(txn, s->env.journal, &cursor);
   if (!code) {
     code = store_cells_add_journal(&s->cells, cursor, &next, s->meta.records);
-    mdb_cursor_close(cursor);
+    store_env_cursor_close(cursor);
   }
-  mdb_txn_abort(txn);
+  store_env_abort(txn);
   return code ? store_env_journal_failure(failure, &s->env, code, next, "the newest records cannot be counted") : MUSTER_OK;
 }
 
@@ -309,6 +310,16 @@ static void destroy(struct store *s)
   free(s);
 }
 
+static int prepare_guarded(struct store *s, const struct store_options *o, struct failure *failure)
+{
+  struct store_guard g;
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_MAP), 0))
+    return store_env_failure(failure, &s->env, MDB_CORRUPTED, "what is stored cannot be read");
+  const int status = prepare(s, o, failure);
+  store_guard_leave(&g);
+  return status;
+}
+
 int store_open(struct store **out, const struct store_options *options, struct failure *failure)
 {
   assert(options->shards && options->shard < options->shards && options->map_bytes);
@@ -322,7 +333,7 @@ int store_open(struct store **out, const struct store_options *options, struct f
   s->env.lock_fd = s->owner_fd = -1;
   s->fingerprint_mask = options->fingerprint_mask ? options->fingerprint_mask : UINT64_MAX;
   s->quarantine_limits = (struct store_quarantine_limits){.records = options->quarantine_records, .bytes = options->quarantine_bytes};
-  int status = prepare(s, options, failure);
+  int status = prepare_guarded(s, options, failure);
   if (status) {
     destroy(s);
     return status;
@@ -338,7 +349,7 @@ static int fold_rest(struct store *s)
   struct store_meta next = s->meta;
   if (next.tally_records == next.records)
     return 0;
-  int code = mdb_txn_begin(s->env.lmdb, NULL, 0, &txn);
+  int code = store_env_begin_write(&s->env, &txn);
   if (code)
     return code;
   code = store_tally_fold(&s->cells, txn, s->env.tally);
@@ -346,9 +357,9 @@ static int fold_rest(struct store *s)
   if (!code)
     code = store_meta_save(&s->env, txn, &next);
   if (code)
-    mdb_txn_abort(txn);
+    store_env_abort(txn);
   else
-    code = mdb_txn_commit(txn);
+    code = store_env_commit(txn);
   if (!code) {
     s->meta = next;
     store_env_cover(&s->env);
