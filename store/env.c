@@ -304,8 +304,8 @@ int store_env_databases(struct store_env *e, MDB_txn *txn, bool create)
 
 /* ---- LMDB's calls, guarded ---- */
 
-/* Whatever LMDB says of a tree that contradicts itself. */
-static int env_code(int code) { return code == MDB_PAGE_NOTFOUND || code == MDB_CURSOR_FULL ? MDB_CORRUPTED : code; }
+/* Whatever LMDB says of a tree that contradicts itself; MDB_BAD_TXN is what it says of the transaction from then on. */
+static int env_code(int code) { return code == MDB_PAGE_NOTFOUND || code == MDB_CURSOR_FULL || code == MDB_BAD_TXN ? MDB_CORRUPTED : code; }
 
 static struct store_env *env_of(MDB_txn *txn) { return mdb_env_get_userctx(mdb_txn_env(txn)); }
 

@@ -240,6 +240,20 @@ static int verify_reserve(struct store_verify *v, struct failure *failure)
                      v->meta.shard, v->meta.records, needed, available);
 }
 
+/* LMDB reads nothing more in a transaction that has met a damaged page: what is left is read in another one, with its own meta. */
+static int verify_again(struct store_verify *v, struct failure *failure)
+{
+  store_env_cursor_close(v->cursor);
+  store_env_cursor_close(v->lookup);
+  store_env_abort(v->txn);
+  v->cursor = v->lookup = NULL;
+  v->txn = NULL;
+  int status = store_env_begin_read(&v->env, &v->txn, failure);
+  if (!status)
+    status = store_meta_open(&v->env, v->txn, failure); /* the handles have ended with their transaction */
+  return status ? status : store_meta_load(&v->env, v->txn, &v->meta, failure);
+}
+
 static int verify_all(struct store_verify *v, void (*progress)(void *context, uint64_t records_read, uint64_t records_total),
                       struct failure *failure)
 {
@@ -259,9 +273,11 @@ static int verify_all(struct store_verify *v, void (*progress)(void *context, ui
     code = verify_journal(v, progress);
   if (!code && !v->cut)
     code = store_verify_tally(v);
-  if (!code)
+  if (!code && v->cut)
+    status = verify_again(v, failure);
+  if (!code && !status)
     code = store_verify_quarantine(v);
-  return code ? store_env_failure(failure, &v->env, code, "verify cannot go on") : MUSTER_OK;
+  return status || !code ? status : store_env_failure(failure, &v->env, code, "verify cannot go on");
 }
 
 /* A disk that cannot give a page is a fault of this shard, and the others are read all the same. */

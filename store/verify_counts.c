@@ -76,6 +76,7 @@ int store_verify_tally(struct store_verify *v)
     day_add(v, &day, &v->cells.slots[i], 0, v->cells.slots[i].count);
   day_close(v, &day);
   if (code == MDB_CORRUPTED) {
+    v->cut = true;
     int32_t year;
     uint32_t month, of_month;
     text_civil_from_day((int32_t)(walk.day_key ^ 0x80000000u), &year, &month, &of_month);
