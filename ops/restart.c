@@ -1,5 +1,6 @@
 #include "ops/restart.h"
 
+#include <assert.h>
 #include <sysexits.h>
 
 void ops_restart_init(struct ops_restart *r) { *r = (struct ops_restart){0}; }
@@ -18,6 +19,8 @@ static bool is_final(int exit_status)
   return exit_status == EX_DATAERR || exit_status == EX_CANTCREAT || exit_status == EX_PROTOCOL || exit_status == EX_NOPERM ||
          exit_status == EX_CONFIG;
 }
+
+static_assert(RESTART_WINDOW_MS / RESTART_STORAGE_MS < RESTART_DEATHS, "storage errors alone never end the node");
 
 static int code_of(int exit_status, int signal)
 {
@@ -62,5 +65,6 @@ struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now
     return (struct ops_restart_decision){.verdict = RESTART_STARTS_USED_UP, .exit_code = code};
   if (used_up)
     return (struct ops_restart_decision){.verdict = holding ? RESTART_HOLDING_USED_UP : RESTART_DEATHS_USED_UP, .exit_code = code};
-  return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = delay_after(r->failed_starts)};
+  const bool storage = was_ready && death.signal == 0 && (death.exit_status == EX_IOERR || death.exit_status == EX_DATAERR);
+  return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = storage ? RESTART_STORAGE_MS : delay_after(r->failed_starts)};
 }

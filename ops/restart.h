@@ -8,7 +8,9 @@
  * seconds and ends with the record set aside and known, so it must pass, for several records, too. It has a bound of its
  * own, as each record that is set aside so is one that was never read: past it the worker, not the records, is at fault. One that ends
  * with EX_TEMPFAIL lacks what comes back by itself (room on the disk, a lock that a process before it still has): it is
- * tried again for as long as that takes, and counts towards no limit.
+ * tried again for as long as that takes, and counts towards no limit. A worker that was ready and met a storage error
+ * (EX_IOERR, EX_DATAERR) meets it again as soon as the same record is sent again: it waits so long that the limits are never
+ * reached, and the other shards serve on.
  */
 #ifndef MUSTER_OPS_RESTART_H
 #define MUSTER_OPS_RESTART_H
@@ -19,6 +21,7 @@
 #define RESTART_DELAY_MS 20u       /* after "ready", and at first before it */
 #define RESTART_DELAY_MAX_MS 1000u /* doubling before "ready" ends here */
 #define RESTART_WANTING_MS 1000u   /* after EX_TEMPFAIL */
+#define RESTART_STORAGE_MS 1000u   /* after a storage error of one that was ready */
 #define RESTART_STARTS 5u          /* deaths in a row before "ready" that end the node */
 #define RESTART_DEATHS 100u        /* deaths of one child within RESTART_WINDOW_MS that end the node */
 #define RESTART_WINDOW_MS 60000u

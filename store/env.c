@@ -3,22 +3,26 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/guard.h"
+
 #define ENV_DATABASES_MAX 8
 #define ENV_READERS_MAX 126
 #define ENV_META_PAGES 2
 #define ENV_PAGE_BYTES_MIN 4096u
+#define ENV_DIRTY_BYTES_MAX 65536u /* of a value that the transaction in hand has in memory: a refused record, or a day's rows in a leaf */
 
 /* Which environments this process has open, by file. A child after fork inherits the list but not the environments, hence the pid. */
 static struct {
   pid_t pid;
   dev_t device;
   ino_t inode;
-} env_open_list[2 * LIMIT_SHARDS];
+} env_open_list[STORE_ENVIRONMENTS_MAX];
 
 static int env_register(struct store_env *e, struct failure *failure)
 {
@@ -79,7 +83,9 @@ int store_env_status(int code)
 
 int store_env_failure(struct failure *failure, const struct store_env *e, int code, const char *doing)
 {
-  return failure_set(failure, store_env_status(code), "shard %s: %s: %s", e->path, doing, mdb_strerror(code));
+  const char *what =
+      code == MDB_CORRUPTED ? "data.mdb is damaged there; nothing was changed; muster verify tells more" : mdb_strerror(code);
+  return failure_set(failure, store_env_status(code), "shard %s: %s: %s", e->path, doing, what);
 }
 
 int store_env_journal_failure(struct failure *failure, const struct store_env *e, int code, uint64_t sequence, const char *doing)
@@ -135,8 +141,51 @@ static int env_check_length(const struct store_env *e, struct failure *failure)
   return MUSTER_OK;
 }
 
+static void on_assertion(MDB_env *lmdb, const char *text)
+{
+  (void)lmdb;
+  (void)text;
+  store_guard_broken();
+}
+
+/* LMDB does not say where it has mapped the file; the system does. An environment that is not found has the guard alone. */
+static void env_find_map(struct store_env *e)
+{
+  char line[LIMIT_PATH_BYTES + 128];
+  struct stat st;
+  int fd;
+  e->map = NULL;
+  FILE *maps = mdb_env_get_fd(e->lmdb, &fd) == 0 && fstat(fd, &st) == 0 ? fopen("/proc/self/maps", "re") : NULL;
+  while (maps && !e->map && fgets(line, sizeof line, maps)) {
+    uintptr_t begin, end;
+    uint64_t offset, inode;
+    if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %*s %" SCNx64 " %*s %" SCNu64, &begin, &end, &offset, &inode) != 4 || offset ||
+        inode != (uint64_t)st.st_ino || !strstr(line, "/" STORE_FILE_DATA) || store_guard_knows(e->slot, begin))
+      continue;
+    e->map = (const uint8_t *)begin;
+    e->map_size = end - begin;
+    e->file_size = (uint64_t)st.st_size;
+  }
+  if (maps)
+    fclose(maps);
+  store_guard_map(e->slot, e->map, e->map_size, e->path);
+}
+
+static int env_open_guarded(struct store_env *e, unsigned flags)
+{
+  struct store_guard g;
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_LMDB), 0)) {
+    e->lmdb = NULL; /* what it had taken until then is lost until the process ends */
+    return MDB_CORRUPTED;
+  }
+  const int code = mdb_env_open(e->lmdb, e->path, flags, 0600);
+  store_guard_leave(&g);
+  return code;
+}
+
 static int env_make(struct store_env *e, unsigned flags, uint64_t map_bytes)
 {
+  store_guard_map(e->slot, NULL, 0, e->path);
   int code = mdb_env_create(&e->lmdb);
   if (code)
     return code;
@@ -146,8 +195,14 @@ static int env_make(struct store_env *e, unsigned flags, uint64_t map_bytes)
   if (!code && map_bytes)
     code = mdb_env_set_mapsize(e->lmdb, map_bytes);
   if (!code)
-    code = mdb_env_open(e->lmdb, e->path, flags, 0600);
-  if (code) {
+    code = mdb_env_set_assert(e->lmdb, on_assertion);
+  if (!code)
+    code = mdb_env_set_userctx(e->lmdb, e);
+  if (!code)
+    code = env_open_guarded(e, flags);
+  if (!code) {
+    env_find_map(e);
+  } else if (e->lmdb) {
     mdb_env_close(e->lmdb);
     e->lmdb = NULL;
   }
@@ -198,6 +253,7 @@ int store_env_open(struct store_env *e, const char *path, enum store_env_mode mo
 {
   memset(e, 0, sizeof *e);
   e->lock_fd = -1;
+  e->mode = mode;
   if (strlen(path) >= STORE_PATH_MAX)
     return failure_set(failure, MUSTER_ERR_LIMIT, "a shard's path may have %u bytes", STORE_PATH_MAX - 1);
   strcpy(e->path, path);
@@ -220,7 +276,8 @@ int store_env_open(struct store_env *e, const char *path, enum store_env_mode mo
 
 void store_env_close(struct store_env *e)
 {
-  if (e->lmdb) {
+  if (e->lmdb && !e->broken) {
+    store_guard_map(e->slot, NULL, 0, e->path);
     mdb_env_close(e->lmdb);
     env_open_list[e->slot].pid = 0;
     e->lmdb = NULL;
@@ -233,23 +290,187 @@ void store_env_close(struct store_env *e)
 int store_env_databases(struct store_env *e, MDB_txn *txn, bool create)
 {
   const unsigned flags = create ? MDB_CREATE : 0;
-  int code = mdb_dbi_open(txn, "meta", flags, &e->meta);
+  int code = store_env_database(txn, "meta", flags, &e->meta);
   if (!code)
-    code = mdb_dbi_open(txn, "journal", flags | MDB_INTEGERKEY, &e->journal);
+    code = store_env_database(txn, "journal", flags | MDB_INTEGERKEY, &e->journal);
   if (!code)
-    code = mdb_dbi_open(txn, "tally", flags, &e->tally);
+    code = store_env_database(txn, "tally", flags, &e->tally);
   if (!code)
-    code = mdb_dbi_open(txn, "quarantine", flags, &e->quarantine);
+    code = store_env_database(txn, "quarantine", flags, &e->quarantine);
   if (!code)
-    code = mdb_dbi_open(txn, "quarantine_meta", flags, &e->quota);
+    code = store_env_database(txn, "quarantine_meta", flags, &e->quota);
+  return code == MDB_NOTFOUND ? MDB_CORRUPTED : code; /* they were made together */
+}
+
+/* ---- LMDB's calls, guarded ---- */
+
+/* Whatever LMDB says of a tree that contradicts itself; MDB_BAD_TXN is what it says of the transaction from then on. */
+static int env_code(int code) { return code == MDB_PAGE_NOTFOUND || code == MDB_CURSOR_FULL || code == MDB_BAD_TXN ? MDB_CORRUPTED : code; }
+
+static struct store_env *env_of(MDB_txn *txn) { return mdb_env_get_userctx(mdb_txn_env(txn)); }
+
+/* Whether what LMDB has handed out is there to be read. */
+static bool env_holds(struct store_env *e, const MDB_val *v)
+{
+  const uint64_t at = (uint64_t)((uintptr_t)v->mv_data - (uintptr_t)e->map);
+  if (!e->map)
+    return true;
+  if (at >= e->map_size) /* in memory: a page that the transaction in hand has changed */
+    return e->mode == STORE_ENV_WRITE && v->mv_size <= ENV_DIRTY_BYTES_MAX;
+  if (at <= e->file_size && v->mv_size <= e->file_size - at)
+    return true;
+  int fd;
+  struct stat st;
+  if (mdb_env_get_fd(e->lmdb, &fd) == 0 && fstat(fd, &st) == 0)
+    e->file_size = (uint64_t)st.st_size < e->map_size ? (uint64_t)st.st_size : e->map_size;
+  return at <= e->file_size && v->mv_size <= e->file_size - at;
+}
+
+static int env_bound(MDB_txn *txn, MDB_val *key, MDB_val *value)
+{
+  struct store_env *e = env_of(txn);
+  const bool sound = !key || env_holds(e, key);
+  if (sound && env_holds(e, value))
+    return 0;
+  *value = (MDB_val){0};
+  if (!sound)
+    *key = (MDB_val){0};
+  return MDB_CORRUPTED;
+}
+
+int store_env_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value)
+{
+  struct store_guard g;
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_LMDB), 0))
+    return MDB_CORRUPTED;
+  const int code = mdb_get(txn, dbi, key, value);
+  store_guard_leave(&g);
+  return code ? env_code(code) : env_bound(txn, NULL, value); /* the key is the caller's */
+}
+
+int store_env_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
+{
+  struct store_guard g;
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_LMDB), 0)) {
+    *key = *value = (MDB_val){0};
+    return MDB_CORRUPTED;
+  }
+  const int code = mdb_cursor_get(cursor, key, value, op);
+  store_guard_leave(&g);
+  if (!code)
+    return env_bound(mdb_cursor_txn(cursor), key, value);
+  *key = *value = (MDB_val){0};
+  return env_code(code);
+}
+
+int store_env_cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor)
+{
+  struct store_guard g;
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_LMDB), 0))
+    return MDB_CORRUPTED;
+  const int code = mdb_cursor_open(txn, dbi, cursor);
+  store_guard_leave(&g);
+  return env_code(code);
+}
+
+int store_env_database(MDB_txn *txn, const char *name, unsigned flags, MDB_dbi *dbi)
+{
+  struct store_guard g;
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_LMDB), 0))
+    return MDB_CORRUPTED;
+  const int code = mdb_dbi_open(txn, name, flags, dbi);
+  store_guard_leave(&g);
+  return env_code(code);
+}
+
+int store_env_entries(MDB_txn *txn, MDB_dbi dbi, size_t *entries)
+{
+  struct store_guard g;
+  MDB_stat stat;
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_LMDB), 0))
+    return MDB_CORRUPTED;
+  const int code = mdb_stat(txn, dbi, &stat);
+  store_guard_leave(&g);
+  if (!code)
+    *entries = stat.ms_entries;
   return code;
 }
+
+/* A write that was left in the middle has changed what no one can set right. */
+static int env_left_broken(MDB_txn *txn)
+{
+  env_of(txn)->broken = true;
+  return MDB_CORRUPTED;
+}
+
+int store_env_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned flags)
+{
+  struct store_guard g;
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_LMDB), 0))
+    return env_left_broken(txn);
+  const int code = mdb_put(txn, dbi, key, value, flags);
+  store_guard_leave(&g);
+  return code;
+}
+
+int store_env_del(MDB_txn *txn, MDB_dbi dbi, MDB_val *key)
+{
+  struct store_guard g;
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_LMDB), 0))
+    return env_left_broken(txn);
+  const int code = mdb_del(txn, dbi, key, NULL);
+  store_guard_leave(&g);
+  return code;
+}
+
+int store_env_commit(MDB_txn *txn)
+{
+  struct store_env *e = env_of(txn);
+  struct store_guard g;
+  if (e->broken)
+    return MDB_CORRUPTED;
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_LMDB), 0)) {
+    e->broken = true;
+    return MDB_CORRUPTED;
+  }
+  const int code = mdb_txn_commit(txn);
+  store_guard_leave(&g);
+  return code;
+}
+
+int store_env_begin_write(struct store_env *e, MDB_txn **txn)
+{
+  struct store_guard g;
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_LMDB), 0)) {
+    e->broken = true;
+    return MDB_CORRUPTED;
+  }
+  const int code = mdb_txn_begin(e->lmdb, NULL, 0, txn);
+  store_guard_leave(&g);
+  return code;
+}
+
+void store_env_abort(MDB_txn *txn)
+{
+  if (!env_of(txn)->broken)
+    mdb_txn_abort(txn);
+}
+
+void store_env_cursor_close(MDB_cursor *cursor)
+{
+  if (!env_of(mdb_cursor_txn(cursor))->broken)
+    mdb_cursor_close(cursor);
+}
+
+/* ---- transactions and facts ---- */
 
 int store_env_begin_read(struct store_env *e, MDB_txn **txn, struct failure *failure)
 {
   int code = mdb_txn_begin(e->lmdb, NULL, MDB_RDONLY, txn);
   if (code == MDB_MAP_RESIZED) {
+    store_guard_map(e->slot, NULL, 0, e->path);
     code = mdb_env_set_mapsize(e->lmdb, 0);
+    env_find_map(e);
     if (!code)
       code = mdb_txn_begin(e->lmdb, NULL, MDB_RDONLY, txn);
   }

@@ -2,7 +2,8 @@
  * The LMDB environment of one shard: flags, databases, what LMDB's error codes mean for Muster, and the checks that must
  * come before the first page is touched (a cut data.mdb would end the process with SIGBUS). Inside store/ only. The
  * struct belongs to a writer or a reader; one process opens an environment at most once, because closing a second one
- * would drop the locks of the first (store_env_open refuses it).
+ * would drop the locks of the first (store_env_open refuses it). All calls that read or write pages go through here: a
+ * page that contradicts itself is a code and not a signal (store/guard.h), and what is handed out lies within the file.
  */
 #ifndef MUSTER_STORE_ENV_H
 #define MUSTER_STORE_ENV_H
@@ -23,6 +24,8 @@
 #define STORE_FILE_HINT "index.hint"
 #define STORE_PATH_MAX (LIMIT_PATH_BYTES - 32u) /* of the directory, its end included: leaves room for any file's name */
 
+#define STORE_ENVIRONMENTS_MAX (2 * LIMIT_SHARDS) /* open in one process */
+
 enum store_env_mode { STORE_ENV_WRITE, STORE_ENV_READ };
 
 struct store_env {
@@ -31,6 +34,11 @@ struct store_env {
   char path[LIMIT_PATH_BYTES]; /* the shard's directory, for sentences and files */
   unsigned slot;               /* in the process's list of open environments */
   int lock_fd;                 /* shared owner lock of a reader that runs without lock.mdb, else -1 */
+  enum store_env_mode mode;
+  const uint8_t *map; /* where data.mdb is mapped, map_size bytes of addresses; NULL where the system does not tell */
+  uint64_t map_size;
+  uint64_t file_size; /* as last looked at: it only grows */
+  bool broken;        /* a write was left by a fault: nothing of LMDB can be given back, and the process has to end */
 };
 
 /* Opens the environment, no database yet. On failure nothing stays open. A writer makes what is missing, unless the marker says that it
@@ -41,6 +49,20 @@ void store_env_close(struct store_env *e); /* a zeroed or closed one is fine */
 /* Opens the databases within txn; the handles stay valid when txn has been committed. create: a writer with a fresh store. Returns an
  * LMDB code. */
 int store_env_databases(struct store_env *e, MDB_txn *txn, bool create);
+
+/* LMDB's calls of the same names, guarded. MDB_CORRUPTED where its pages are damaged, and where a key or value that get hands out does not
+ * lie within the file; then the value is empty, and the key as well unless it is sound. */
+int store_env_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value);
+int store_env_cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor);
+int store_env_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op);
+int store_env_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned flags);
+int store_env_del(MDB_txn *txn, MDB_dbi dbi, MDB_val *key);
+int store_env_database(MDB_txn *txn, const char *name, unsigned flags, MDB_dbi *dbi);
+int store_env_entries(MDB_txn *txn, MDB_dbi dbi, size_t *entries);
+int store_env_begin_write(struct store_env *e, MDB_txn **txn);
+int store_env_commit(MDB_txn *txn);
+void store_env_abort(MDB_txn *txn);
+void store_env_cursor_close(MDB_cursor *cursor);
 
 /* A read transaction; follows a map that another process has made larger. */
 int store_env_begin_read(struct store_env *e, MDB_txn **txn, struct failure *failure);

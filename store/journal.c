@@ -5,11 +5,13 @@
 #include <xxhash.h>
 
 #include "muster/status.h"
+#include "store/env.h"
 #include "store/store.h"
 
 #define CHECKSUM_BYTES 16u
 #define COLUMNS_BEGIN (offsetof(struct store_block_header, columns) + sizeof(uint64_t)) /* of what `columns` covers */
 #define COLUMN_BYTES (16u + 16u + 4u)                                                   /* id, digest, end */
+#define ADVISE_BYTES_MIN (64u << 10)                                                    /* worth a call of the kernel */
 
 /* ---- reading ---- */
 
@@ -55,6 +57,13 @@ bool store_block_columns_intact(const struct store_block *b)
   return XXH3_64bits(b->base + COLUMNS_BEGIN, (size_t)(b->bytes - b->base) - COLUMNS_BEGIN) == b->header.columns;
 }
 
+void store_block_advise(const struct store_block *b, size_t size)
+{
+  const uintptr_t begin = (uintptr_t)b->base & ~(uintptr_t)4095;
+  if (size >= ADVISE_BYTES_MIN)
+    madvise((void *)begin, size + ((uintptr_t)b->base - begin), MADV_WILLNEED);
+}
+
 const uint8_t *store_block_record(const struct store_block *b, uint32_t i, uint32_t *size)
 {
   const uint32_t begin = i ? load_u32(b->ends + (size_t)(i - 1) * 4) : 0;
@@ -94,11 +103,11 @@ static int journal_parse(struct store_block *b, const MDB_val *key, const MDB_va
 int store_journal_seek(MDB_cursor *cursor, uint64_t sequence, struct store_block *b)
 {
   MDB_val key = {.mv_size = sizeof sequence, .mv_data = &sequence}, value;
-  int code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+  int code = store_env_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
   if (code == MDB_NOTFOUND)
-    code = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+    code = store_env_cursor_get(cursor, &key, &value, MDB_LAST);
   else if (!code && load_u64(key.mv_data) != sequence)
-    code = mdb_cursor_get(cursor, &key, &value, MDB_PREV);
+    code = store_env_cursor_get(cursor, &key, &value, MDB_PREV);
   if (!code)
     code = journal_parse(b, &key, &value);
   if (!code && !store_block_holds(b, sequence))
@@ -109,7 +118,7 @@ int store_journal_seek(MDB_cursor *cursor, uint64_t sequence, struct store_block
 int store_journal_next(MDB_cursor *cursor, struct store_block *b)
 {
   MDB_val key, value;
-  int code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+  int code = store_env_cursor_get(cursor, &key, &value, MDB_NEXT);
   return code ? code : journal_parse(b, &key, &value);
 }
 
@@ -179,7 +188,7 @@ int store_block_builder_write(const struct store_block_builder *b, MDB_txn *txn,
   const size_t runs_bytes = (size_t)b->run_count * sizeof *b->runs;
   const size_t size = sizeof header + (size_t)b->count * COLUMN_BYTES + runs_bytes + b->bytes_used;
   MDB_val key = {.mv_size = sizeof first, .mv_data = &first}, value = {.mv_size = size};
-  int code = mdb_put(txn, journal, &key, &value, MDB_APPEND | MDB_RESERVE);
+  int code = store_env_put(txn, journal, &key, &value, MDB_APPEND | MDB_RESERVE);
   if (code)
     return code;
   uint8_t *base = value.mv_data, *p = column_write(base, &header, sizeof header);

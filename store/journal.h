@@ -57,6 +57,8 @@ bool store_block_parse(struct store_block *b, const void *base, size_t size, uin
 bool store_block_intact(const struct store_block *b); /* reads everything: the checksum is right */
 /* Reads the header and the columns: their checksum is right. The bytes of the records, and the field `checksum`, may still be wrong. */
 bool store_block_columns_intact(const struct store_block *b);
+/* Asks the kernel to read the first size bytes of a block in one go: the writer's map is for random reads and would fault page by page. */
+void store_block_advise(const struct store_block *b, size_t size);
 static inline const uint8_t *store_block_id(const struct store_block *b, uint32_t i) { return b->ids + (size_t)i * 16; }
 static inline const uint8_t *store_block_digest(const struct store_block *b, uint32_t i) { return b->digests + (size_t)i * 16; }
 /* The bytes of record i. NULL where its ends are not ascending or pass the end. */

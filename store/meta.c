@@ -11,20 +11,20 @@ static uint64_t meta_checksum(const struct store_meta *meta) { return XXH3_64bit
 
 int store_meta_open(struct store_env *e, MDB_txn *txn, struct failure *failure)
 {
-  MDB_stat stat;
+  size_t entries = 0;
   MDB_dbi unnamed;
-  int code = mdb_dbi_open(txn, NULL, 0, &unnamed);
+  int code = store_env_database(txn, NULL, 0, &unnamed);
   if (!code)
-    code = mdb_stat(txn, unnamed, &stat);
+    code = store_env_entries(txn, unnamed, &entries);
   if (code)
     return store_env_failure(failure, e, code, "its list of databases cannot be read");
-  if (stat.ms_entries == 0)
+  if (entries == 0)
     return failure_set(failure, MUSTER_ERR_NOT_FOUND, "shard %s: there is no store yet", e->path);
   MDB_val key = meta_key("format"), value;
   uint32_t format = 0;
-  code = mdb_dbi_open(txn, "meta", 0, &e->meta);
+  code = store_env_database(txn, "meta", 0, &e->meta);
   if (!code)
-    code = mdb_get(txn, e->meta, &key, &value);
+    code = store_env_get(txn, e->meta, &key, &value);
   if (!code && value.mv_size == sizeof format)
     memcpy(&format, value.mv_data, sizeof format);
   if ((code && code != MDB_NOTFOUND) || format == 0)
@@ -40,7 +40,7 @@ int store_meta_open(struct store_env *e, MDB_txn *txn, struct failure *failure)
 int store_meta_load(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, struct failure *failure)
 {
   MDB_val key = meta_key("state"), value;
-  int code = mdb_get(txn, e->meta, &key, &value);
+  int code = store_env_get(txn, e->meta, &key, &value);
   if (code && code != MDB_NOTFOUND)
     return store_env_failure(failure, e, code, "its meta record cannot be read");
   if (!code && value.mv_size == sizeof *meta) {
@@ -56,13 +56,13 @@ int store_meta_save(const struct store_env *e, MDB_txn *txn, struct store_meta *
 {
   meta->checksum = meta_checksum(meta);
   MDB_val key = meta_key("state"), value = {.mv_size = sizeof *meta, .mv_data = meta};
-  return mdb_put(txn, e->meta, &key, &value, 0);
+  return store_env_put(txn, e->meta, &key, &value, 0);
 }
 
 int store_meta_create(const struct store_env *e, MDB_txn *txn, struct store_meta *meta)
 {
   uint32_t format = STORE_FORMAT;
   MDB_val key = meta_key("format"), value = {.mv_size = sizeof format, .mv_data = &format};
-  int code = mdb_put(txn, e->meta, &key, &value, MDB_NOOVERWRITE);
+  int code = store_env_put(txn, e->meta, &key, &value, MDB_NOOVERWRITE);
   return code ? code : store_meta_save(e, txn, meta);
 }

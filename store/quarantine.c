@@ -33,7 +33,7 @@ static void refused_write(uint8_t *out, struct store_refused_header *header, con
 static int refused_again(const struct store_env *e, MDB_txn *txn, MDB_val *key, const MDB_val *found, const struct store_refused *entry)
 {
   struct store_refused_header header;
-  if (found->mv_size < sizeof header || !store_quarantine_intact(key, found))
+  if (found->mv_size != sizeof header + entry->size || !store_quarantine_intact(key, found)) /* the key is of the same bytes */
     return MDB_CORRUPTED;
   memcpy(&header, found->mv_data, sizeof header);
   header.times++;
@@ -42,7 +42,7 @@ static int refused_again(const struct store_env *e, MDB_txn *txn, MDB_val *key, 
   header.field = entry->field;
   /* The old value may be on a page that the put replaces: the bytes are taken from the caller, who has the same. */
   MDB_val value = {.mv_size = sizeof header + entry->size};
-  int code = mdb_put(txn, e->quarantine, key, &value, MDB_RESERVE);
+  int code = store_env_put(txn, e->quarantine, key, &value, MDB_RESERVE);
   if (code)
     return code;
   refused_write(value.mv_data, &header, entry);
@@ -54,7 +54,7 @@ static int quota_load(const struct store_env *e, MDB_txn *txn, uint32_t submitte
   uint32_t number = __builtin_bswap32(submitter);
   MDB_val key = {.mv_size = sizeof number, .mv_data = &number}, value;
   *quota = (struct store_quota){0};
-  int code = mdb_get(txn, e->quota, &key, &value);
+  int code = store_env_get(txn, e->quota, &key, &value);
   if (code)
     return code == MDB_NOTFOUND ? 0 : code;
   if (value.mv_size != sizeof *quota)
@@ -68,7 +68,7 @@ static int quota_save(const struct store_env *e, MDB_txn *txn, uint32_t submitte
 {
   uint32_t number = __builtin_bswap32(submitter);
   MDB_val key = {.mv_size = sizeof number, .mv_data = &number}, value = {.mv_size = sizeof *quota, .mv_data = quota};
-  return quota->records ? mdb_put(txn, e->quota, &key, &value, 0) : mdb_del(txn, e->quota, &key, NULL);
+  return quota->records ? store_env_put(txn, e->quota, &key, &value, 0) : store_env_del(txn, e->quota, &key);
 }
 
 static int refused_new(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, MDB_val *key, const struct store_refused *entry)
@@ -80,7 +80,7 @@ static int refused_new(const struct store_env *e, MDB_txn *txn, struct store_met
                                         .reason = entry->reason,
                                         .field = entry->field};
   MDB_val value = {.mv_size = sizeof header + entry->size};
-  int code = mdb_put(txn, e->quarantine, key, &value, MDB_RESERVE | MDB_NOOVERWRITE);
+  int code = store_env_put(txn, e->quarantine, key, &value, MDB_RESERVE | MDB_NOOVERWRITE);
   if (code)
     return code;
   refused_write(value.mv_data, &header, entry);
@@ -96,7 +96,7 @@ int store_quarantine_put(const struct store_env *e, MDB_txn *txn, struct store_m
   store_quarantine_key(name, entry->submitter, entry->bytes, entry->size);
   MDB_val key = {.mv_size = sizeof name, .mv_data = name}, found;
   *kept = true;
-  int code = mdb_get(txn, e->quarantine, &key, &found);
+  int code = store_env_get(txn, e->quarantine, &key, &found);
   if (code != MDB_NOTFOUND)
     return code ? code : refused_again(e, txn, &key, &found, entry);
   struct store_quota quota;
@@ -119,7 +119,7 @@ int store_quarantine_put(const struct store_env *e, MDB_txn *txn, struct store_m
 int store_quarantine_get(const struct store_env *e, MDB_txn *txn, const struct store_refused_name *name, struct store_refused *entry)
 {
   MDB_val key = {.mv_size = STORE_REFUSED_KEY_BYTES, .mv_data = (void *)(uintptr_t)name->key}, value;
-  int code = mdb_get(txn, e->quarantine, &key, &value);
+  int code = store_env_get(txn, e->quarantine, &key, &value);
   if (code)
     return code;
   const bool found = store_quarantine_parse(entry, &key, &value) && store_quarantine_intact(&key, &value) && entry->number == name->number;
@@ -138,7 +138,7 @@ int store_quarantine_delete(const struct store_env *e, MDB_txn *txn, struct stor
     return MDB_CORRUPTED;
   quota.records--;
   quota.bytes -= entry->size;
-  code = mdb_del(txn, e->quarantine, &key, NULL);
+  code = store_env_del(txn, e->quarantine, &key);
   if (!code)
     code = quota_save(e, txn, entry->submitter, &quota);
   if (!code)

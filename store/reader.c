@@ -27,7 +27,7 @@ int store_reader_open(struct store_reader **out, const char *path, struct failur
   if (!status)
     status = store_meta_load(&r->env, txn, &r->meta, failure);
   if (txn) {
-    int code = mdb_txn_commit(txn); /* keeps the handles of the databases */
+    int code = store_env_commit(txn); /* keeps the handles of the databases */
     if (code && !status)
       status = store_env_failure(failure, &r->env, code, "its databases cannot be opened");
   }
@@ -65,9 +65,9 @@ void store_reader_facts(const struct store_reader *r, struct store_facts *out)
 void store_slice_end(struct store_reader *r)
 {
   if (r->cursor)
-    mdb_cursor_close(r->cursor);
+    store_env_cursor_close(r->cursor);
   if (r->txn)
-    mdb_txn_abort(r->txn);
+    store_env_abort(r->txn);
   r->cursor = NULL;
   r->txn = NULL;
 }
@@ -81,7 +81,7 @@ int store_slice_begin(struct store_reader *r, MDB_dbi dbi, struct failure *failu
     return status;
   }
   status = store_meta_load(&r->env, r->txn, &r->meta, failure);
-  int code = status ? 0 : mdb_cursor_open(r->txn, dbi, &r->cursor);
+  int code = status ? 0 : store_env_cursor_open(r->txn, dbi, &r->cursor);
   if (code) {
     r->cursor = NULL;
     status = store_env_failure(failure, &r->env, code, "it cannot be read");
@@ -249,7 +249,9 @@ static int find_slice(struct store_reader *r, const uint8_t id[16], uint64_t *ne
   uint64_t looked_at = 0;
   int code = store_journal_seek(r->cursor, *next, &b);
   while (!code) {
-    if (!store_block_columns_intact(&b)) {
+    if (looked_at && b.header.first != *next) /* else a tree that turns back would be walked for ever */
+      code = MDB_CORRUPTED;
+    if (code || !store_block_columns_intact(&b)) {
       code = MDB_CORRUPTED;
       break;
     }

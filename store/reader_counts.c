@@ -74,10 +74,10 @@ int store_reader_tally(struct store_reader *r, int (*each)(void *context, const 
   if (!status) {
     uint64_t next = r->meta.tally_records + 1;
     int code = store_cells_add_journal(&m.cells, r->cursor, &next, r->meta.records);
-    mdb_cursor_close(r->cursor);
+    store_env_cursor_close(r->cursor);
     r->cursor = NULL;
     if (!code)
-      code = mdb_cursor_open(r->txn, r->env.tally, &r->cursor);
+      code = store_env_cursor_open(r->txn, r->env.tally, &r->cursor);
     if (code) {
       status = store_env_journal_failure(failure, &r->env, code, next, "its newest records cannot be counted");
     } else {
@@ -99,12 +99,12 @@ static int slice_refused(struct store_reader *r, uint8_t last[STORE_REFUSED_KEY_
   if (status)
     return status;
   MDB_val key = {.mv_size = STORE_REFUSED_KEY_BYTES, .mv_data = last}, value;
-  int code = mdb_cursor_get(r->cursor, &key, &value, *begun ? MDB_SET_RANGE : MDB_FIRST);
+  int code = store_env_cursor_get(r->cursor, &key, &value, *begun ? MDB_SET_RANGE : MDB_FIRST);
   if (!code && *begun && key.mv_size == STORE_REFUSED_KEY_BYTES && memcmp(key.mv_data, last, STORE_REFUSED_KEY_BYTES) == 0)
-    code = mdb_cursor_get(r->cursor, &key, &value, MDB_NEXT);
+    code = store_env_cursor_get(r->cursor, &key, &value, MDB_NEXT);
   while (!code) {
-    if (key.mv_size != STORE_REFUSED_KEY_BYTES)
-      code = MDB_CORRUPTED;
+    if (key.mv_size != STORE_REFUSED_KEY_BYTES || (*begun && memcmp(key.mv_data, last, STORE_REFUSED_KEY_BYTES) <= 0))
+      code = MDB_CORRUPTED; /* a tree that turns back would be walked for ever */
     else if (!store_slice_add(r, key.mv_data, key.mv_size, value.mv_data, value.mv_size))
       code = ENOMEM;
     if (code)
@@ -113,7 +113,7 @@ static int slice_refused(struct store_reader *r, uint8_t last[STORE_REFUSED_KEY_
     *begun = true;
     if (r->slice_used >= STORE_SLICE_BYTES)
       break;
-    code = mdb_cursor_get(r->cursor, &key, &value, MDB_NEXT);
+    code = store_env_cursor_get(r->cursor, &key, &value, MDB_NEXT);
   }
   store_slice_end(r);
   return code && code != MDB_NOTFOUND ? store_env_failure(failure, &r->env, code, "its quarantine cannot be read; run verify") : MUSTER_OK;

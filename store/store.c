@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,13 +19,13 @@
 #include "core/durable.h"
 #include "core/fault.h"
 #include "proto/digest.h"
+#include "store/guard.h"
 #include "store/hint.h"
 #include "store/writer.h"
 
 #define OWNER_RETRY_MS 10
 #define PROCESS_HEAP_BYTES (64 << 20) /* more than the largest block */
 #define REBUILD_AHEAD 64u             /* ids hashed and prefetched before they are placed */
-#define ADVISE_BYTES_MIN (64u << 10)  /* columns worth asking the kernel for in one go */
 
 /* LMDB takes the memory of a block with malloc at every commit and frees it after. By default glibc maps and unmaps such sizes, or
  * trims the heap behind them, and every commit would fault its pages anew; kept in the heap they are faulted once. */
@@ -93,16 +92,16 @@ static int create(struct store *s, const struct store_options *o, struct failure
   if (getrandom(&s->meta.fingerprint_seed, sizeof s->meta.fingerprint_seed, 0) != (ssize_t)sizeof s->meta.fingerprint_seed)
     return failure_set_errno(failure, MUSTER_ERR_IO, errno, "shard %s: the system gives no random number", s->env.path);
   MDB_txn *txn;
-  int code = mdb_txn_begin(s->env.lmdb, NULL, 0, &txn);
+  int code = store_env_begin_write(&s->env, &txn);
   if (code)
     return store_env_failure(failure, &s->env, code, "the store cannot be created");
   code = store_env_databases(&s->env, txn, true);
   if (!code)
     code = store_meta_create(&s->env, txn, &s->meta);
   if (code)
-    mdb_txn_abort(txn);
+    store_env_abort(txn);
   else
-    code = mdb_txn_commit(txn);
+    code = store_env_commit(txn);
   if (code)
     return store_env_failure(failure, &s->env, code, "the store cannot be created");
   char parent[LIMIT_PATH_BYTES];
@@ -138,7 +137,7 @@ static int load_or_create(struct store *s, const struct store_options *o, struct
   status = store_meta_open(&s->env, txn, &found);
   if (!status)
     status = store_meta_load(&s->env, txn, &s->meta, &found);
-  int code = mdb_txn_commit(txn); /* keeps the handles of the databases */
+  int code = store_env_commit(txn); /* keeps the handles of the databases */
   if (status == MUSTER_ERR_NOT_FOUND)
     status = create(s, o, failure);
   else if (status)
@@ -170,15 +169,6 @@ static int rebuild_block(struct store *s, const struct store_block *b)
   return 0;
 }
 
-/* Asks the kernel to read a block's columns while the block before is worked on: the map is for random reads and would fault page by page. */
-static void rebuild_advise(const struct store_block *b)
-{
-  const uintptr_t begin = (uintptr_t)b->base & ~(uintptr_t)4095;
-  const size_t size = (size_t)(b->bytes - b->base);
-  if (size >= ADVISE_BYTES_MIN)
-    madvise((void *)begin, size + ((uintptr_t)b->base - begin), MADV_WILLNEED);
-}
-
 /* *begin: where the block in hand begins. The chain is followed by what the blocks say; only verify reads the bytes behind it. */
 static int rebuild_walk(struct store *s, MDB_cursor *cursor, uint64_t *begin)
 {
@@ -197,7 +187,7 @@ static int rebuild_walk(struct store *s, MDB_cursor *cursor, uint64_t *begin)
     next += b.header.count;
     code = store_journal_next(cursor, &ahead);
     if (!code)
-      rebuild_advise(&ahead);
+      store_block_advise(&ahead, (size_t)(ahead.bytes - ahead.base)); /* while this one is worked on */
     else if (code != MDB_NOTFOUND) {
       *begin = next;
       return code;
@@ -224,12 +214,12 @@ static int rebuild(struct store *s, struct failure *failure)
   if (status)
     return status;
   uint64_t begin = 1;
-  int code = mdb_cursor_open(txn, s->env.journal, &cursor);
+  int code = store_env_cursor_open(txn, s->env.journal, &cursor);
   if (!code) {
     code = rebuild_walk(s, cursor, &begin);
-    mdb_cursor_close(cursor);
+    store_env_cursor_close(cursor);
   }
-  mdb_txn_abort(txn);
+  store_env_abort(txn);
   s->rebuilt = true;
   return code ? store_env_journal_failure(failure, &s->env, code, begin, "the index cannot be rebuilt") : MUSTER_OK;
 }
@@ -242,12 +232,12 @@ static int count_unfolded(struct store *s, struct failure *failure)
   if (status)
     return status;
   uint64_t next = s->meta.tally_records + 1;
-  int code = mdb_cursor_open(txn, s->env.journal, &cursor);
+  int code = store_env_cursor_open(txn, s->env.journal, &cursor);
   if (!code) {
     code = store_cells_add_journal(&s->cells, cursor, &next, s->meta.records);
-    mdb_cursor_close(cursor);
+    store_env_cursor_close(cursor);
   }
-  mdb_txn_abort(txn);
+  store_env_abort(txn);
   return code ? store_env_journal_failure(failure, &s->env, code, next, "the newest records cannot be counted") : MUSTER_OK;
 }
 
@@ -296,21 +286,19 @@ static int prepare(struct store *s, const struct store_options *o, struct failur
     return status;
   const struct store_hint_state state = hint_state(s);
   s->hint_valid = store_hint_load(&s->env, &state, &s->index);
-  if (s->hint_valid) {
-    s->columns_unchecked = s->meta.records;
-    s->columns_checked = calloc(s->columns_unchecked / 8 + 1, 1); /* pages that are never set cost nothing */
-    if (!s->columns_checked)
-      return failure_set(failure, MUSTER_ERR_MEMORY, "shard %s: there is no memory for its checks", s->env.path);
-  } else {
+  s->blocks_unchecked = s->meta.records;
+  s->blocks_checked = calloc(s->blocks_unchecked / 8 + 1, 1); /* pages that are never set cost nothing */
+  if (!s->blocks_checked)
+    return failure_set(failure, MUSTER_ERR_MEMORY, "shard %s: there is no memory for its checks", s->env.path);
+  if (!s->hint_valid)
     status = rebuild(s, failure);
-  }
   return status ? status : count_unfolded(s, failure);
 }
 
 static void destroy(struct store *s)
 {
   store_transaction_abort(s);
-  free(s->columns_checked);
+  free(s->blocks_checked);
   store_index_finish(&s->index);
   store_cells_finish(&s->cells);
   store_block_builder_finish(&s->block);
@@ -320,6 +308,16 @@ static void destroy(struct store *s)
     close(s->owner_fd);
   }
   free(s);
+}
+
+static int prepare_guarded(struct store *s, const struct store_options *o, struct failure *failure)
+{
+  struct store_guard g;
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_MAP), 0))
+    return store_env_failure(failure, &s->env, MDB_CORRUPTED, "what is stored cannot be read");
+  const int status = prepare(s, o, failure);
+  store_guard_leave(&g);
+  return status;
 }
 
 int store_open(struct store **out, const struct store_options *options, struct failure *failure)
@@ -335,7 +333,7 @@ int store_open(struct store **out, const struct store_options *options, struct f
   s->env.lock_fd = s->owner_fd = -1;
   s->fingerprint_mask = options->fingerprint_mask ? options->fingerprint_mask : UINT64_MAX;
   s->quarantine_limits = (struct store_quarantine_limits){.records = options->quarantine_records, .bytes = options->quarantine_bytes};
-  int status = prepare(s, options, failure);
+  int status = prepare_guarded(s, options, failure);
   if (status) {
     destroy(s);
     return status;
@@ -351,7 +349,7 @@ static int fold_rest(struct store *s)
   struct store_meta next = s->meta;
   if (next.tally_records == next.records)
     return 0;
-  int code = mdb_txn_begin(s->env.lmdb, NULL, 0, &txn);
+  int code = store_env_begin_write(&s->env, &txn);
   if (code)
     return code;
   code = store_tally_fold(&s->cells, txn, s->env.tally);
@@ -359,9 +357,9 @@ static int fold_rest(struct store *s)
   if (!code)
     code = store_meta_save(&s->env, txn, &next);
   if (code)
-    mdb_txn_abort(txn);
+    store_env_abort(txn);
   else
-    code = mdb_txn_commit(txn);
+    code = store_env_commit(txn);
   if (!code) {
     s->meta = next;
     store_env_cover(&s->env);

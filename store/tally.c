@@ -7,6 +7,7 @@
 
 #include "muster/status.h"
 #include "proto/text.h"
+#include "store/env.h"
 
 /* On disk: key = day (biased, big-endian); value = rows in ascending order. A row is component, area (big-endian), region,
  * demographic, title, type, citizenship, then 48 bits of count, little-endian: a sequence has 48 bits on the wire, so a count cannot
@@ -229,7 +230,7 @@ static int day_fold(MDB_txn *txn, MDB_dbi tally, const struct store_cell *cells,
 {
   const uint32_t day_key = __builtin_bswap32((uint32_t)(cells->high >> 32));
   MDB_val key = {.mv_size = KEY_BYTES, .mv_data = (void *)(uintptr_t)&day_key}, value = {0};
-  int code = mdb_get(txn, tally, &key, &value);
+  int code = store_env_get(txn, tally, &key, &value);
   if (code == MDB_NOTFOUND)
     value = (MDB_val){0};
   else if (code)
@@ -246,7 +247,7 @@ static int day_fold(MDB_txn *txn, MDB_dbi tally, const struct store_cell *cells,
   }
   value.mv_size = day_merge(*scratch, &value, cells, count);
   value.mv_data = *scratch;
-  return mdb_put(txn, tally, &key, &value, 0);
+  return store_env_put(txn, tally, &key, &value, 0);
 }
 
 int store_tally_fold(struct store_cells *c, MDB_txn *txn, MDB_dbi tally)
@@ -269,12 +270,13 @@ int store_tally_walk_next(struct store_tally_walk *w, struct store_cell *cell)
 {
   while (w->row == w->rows_end) {
     MDB_val key, value;
-    int code = mdb_cursor_get(w->cursor, &key, &value, MDB_NEXT);
+    int code = store_env_cursor_get(w->cursor, &key, &value, MDB_NEXT);
+    if (key.mv_size == KEY_BYTES)
+      w->day_key = __builtin_bswap32(load_u32(key.mv_data));
     if (code)
       return code;
     if (key.mv_size != KEY_BYTES || value.mv_size % ROW_BYTES)
       return MDB_CORRUPTED;
-    w->day_key = __builtin_bswap32(load_u32(key.mv_data));
     w->row = value.mv_data;
     w->rows_end = w->row + value.mv_size;
   }

@@ -73,7 +73,7 @@ int store_tally_fold(struct store_cells *c, MDB_txn *txn, MDB_dbi tally);
 /* Walks the database in ascending order. */
 struct store_tally_walk {
   MDB_cursor *cursor;
-  uint32_t day_key;
+  uint32_t day_key; /* of the value in hand, a corrupted one too where its key is sound; 0 before the first */
   const uint8_t *row, *rows_end;
 };
 /* MDB_NOTFOUND after the last cell, MDB_CORRUPTED where a value is none of the tally's. */

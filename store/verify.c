@@ -10,8 +10,10 @@
 #include "core/fault.h"
 #include "core/machine.h"
 #include "proto/digest.h"
+#include "store/guard.h"
 
-#define VERIFY_CELLS 65536u /* slots at first; grows */
+#define VERIFY_CELLS 65536u       /* slots at first; grows */
+#define VERIFY_BLOCKS_MORE 65536u /* than meta says, until the walk is given up */
 
 void store_verify_fault(struct store_verify *v, const char *format, ...)
 {
@@ -43,7 +45,7 @@ static int verify_once(struct store_verify *v, const struct store_block *b, uint
     struct store_block other = *b;
     int code = store_block_holds(b, candidate) ? 0 : store_journal_seek(v->lookup, candidate, &other);
     if (code)
-      return code;
+      return code == MDB_NOTFOUND ? MDB_CORRUPTED : code;
     if (memcmp(store_block_id(&other, (uint32_t)(candidate - other.header.first)), id, 16) == 0)
       store_verify_fault(v, "block %" PRIu64 ", sequence %" PRIu64 ": its id was stored before, as sequence %" PRIu64, walk->block,
                          sequence, candidate);
@@ -161,36 +163,62 @@ static void verify_totals(struct store_verify *v, const struct walk *walk)
     store_verify_fault(v, "the tally claims to count %" PRIu64 " records of %" PRIu64, m->tally_records, m->records);
 }
 
-static int verify_journal(struct store_verify *v, void (*progress)(void *context, uint64_t records_read, uint64_t records_total))
+/* A block whose value does not lie within the file has a key and no bytes: its place in the walk stays known. */
+static int walk_get(struct store_verify *v, MDB_val *key, MDB_val *value, MDB_cursor_op op)
 {
-  struct walk walk = {.next = 1};
+  const int code = store_env_cursor_get(v->cursor, key, value, op);
+  return code == MDB_CORRUPTED && key->mv_size ? 0 : code;
+}
+
+/* Where a block without a header ends is not known: the checksum it should have had is what the next block names. */
+static int verify_lost_block(struct store_verify *v, const MDB_val *value, uint64_t first, struct walk *walk)
+{
+  MDB_val next_key, next_value;
+  struct store_block_header next;
+  store_verify_fault(v, "block %" PRIu64 " (from sequence %" PRIu64 "): its %s, none of its records can be read", walk->block, first,
+                     value->mv_size ? "header is damaged" : "bytes do not lie within data.mdb");
+  int code = walk_get(v, &next_key, &next_value, MDB_NEXT);
+  if (code)
+    return code;
+  if (next_value.mv_size >= sizeof next && next_key.mv_size == sizeof walk->next) {
+    memcpy(&next, next_value.mv_data, sizeof next);
+    memcpy(walk->previous, next.previous, sizeof walk->previous);
+    walk->next = load_u64(next_key.mv_data);
+  }
+  return walk_get(v, &next_key, &next_value, MDB_PREV);
+}
+
+static int verify_walk(struct store_verify *v, struct walk *walk,
+                       void (*progress)(void *context, uint64_t records_read, uint64_t records_total))
+{
   MDB_val key, value;
   int code;
-  while (!(code = mdb_cursor_get(v->cursor, &key, &value, MDB_NEXT))) {
+  while (!(code = walk_get(v, &key, &value, MDB_NEXT))) {
     struct store_block b;
-    walk.block++;
+    if (walk->block++ > v->meta.blocks + VERIFY_BLOCKS_MORE)
+      return MDB_CORRUPTED; /* a tree that leads to the same pages again and again */
     const uint64_t first = key.mv_size == sizeof first ? load_u64(key.mv_data) : 0;
-    if (!store_block_parse(&b, value.mv_data, value.mv_size, first)) {
-      store_verify_fault(v, "block %" PRIu64 " (from sequence %" PRIu64 "): its header is damaged, none of its records can be read",
-                         walk.block, first);
-      /* Where it ends is not known: the checksum it should have had is what the next block names. */
-      code = mdb_cursor_get(v->cursor, &key, &value, MDB_NEXT);
-      if (code)
-        break;
-      struct store_block_header next;
-      if (value.mv_size >= sizeof next && key.mv_size == sizeof walk.next) {
-        memcpy(&next, value.mv_data, sizeof next);
-        memcpy(walk.previous, next.previous, sizeof walk.previous);
-        walk.next = load_u64(key.mv_data);
-      }
-      code = mdb_cursor_get(v->cursor, &key, &value, MDB_PREV);
-    } else {
-      code = verify_block(v, &b, &walk);
-    }
+    code =
+        store_block_parse(&b, value.mv_data, value.mv_size, first) ? verify_block(v, &b, walk) : verify_lost_block(v, &value, first, walk);
     if (code)
       return code;
     if (progress)
-      progress(v->context, walk.next - 1, v->meta.records);
+      progress(v->context, walk->next - 1, v->meta.records);
+  }
+  return code;
+}
+
+static int verify_journal(struct store_verify *v, void (*progress)(void *context, uint64_t records_read, uint64_t records_total))
+{
+  struct walk walk = {.next = 1};
+  const int code = verify_walk(v, &walk, progress);
+  if (code == MDB_CORRUPTED) {
+    v->cut = true;
+    store_verify_fault(v,
+                       "behind block %" PRIu64 " (from sequence %" PRIu64
+                       "): the journal's pages are damaged, what follows cannot be read; the tally was not compared",
+                       walk.block, walk.next);
+    return 0;
   }
   if (code != MDB_NOTFOUND)
     return code;
@@ -212,6 +240,20 @@ static int verify_reserve(struct store_verify *v, struct failure *failure)
                      v->meta.shard, v->meta.records, needed, available);
 }
 
+/* LMDB reads nothing more in a transaction that has met a damaged page: what is left is read in another one, with its own meta. */
+static int verify_again(struct store_verify *v, struct failure *failure)
+{
+  store_env_cursor_close(v->cursor);
+  store_env_cursor_close(v->lookup);
+  store_env_abort(v->txn);
+  v->cursor = v->lookup = NULL;
+  v->txn = NULL;
+  int status = store_env_begin_read(&v->env, &v->txn, failure);
+  if (!status)
+    status = store_meta_open(&v->env, v->txn, failure); /* the handles have ended with their transaction */
+  return status ? status : store_meta_load(&v->env, v->txn, &v->meta, failure);
+}
+
 static int verify_all(struct store_verify *v, void (*progress)(void *context, uint64_t records_read, uint64_t records_total),
                       struct failure *failure)
 {
@@ -224,16 +266,30 @@ static int verify_all(struct store_verify *v, void (*progress)(void *context, ui
     status = verify_reserve(v, failure);
   if (status)
     return status;
-  int code = mdb_cursor_open(v->txn, v->env.journal, &v->cursor);
+  int code = store_env_cursor_open(v->txn, v->env.journal, &v->cursor);
   if (!code)
-    code = mdb_cursor_open(v->txn, v->env.journal, &v->lookup);
+    code = store_env_cursor_open(v->txn, v->env.journal, &v->lookup);
   if (!code)
     code = verify_journal(v, progress);
-  if (!code)
+  if (!code && !v->cut)
     code = store_verify_tally(v);
-  if (!code)
+  if (!code && v->cut)
+    status = verify_again(v, failure);
+  if (!code && !status)
     code = store_verify_quarantine(v);
-  return code ? store_env_failure(failure, &v->env, code, "verify cannot go on") : MUSTER_OK;
+  return status || !code ? status : store_env_failure(failure, &v->env, code, "verify cannot go on");
+}
+
+/* A disk that cannot give a page is a fault of this shard, and the others are read all the same. */
+static int verify_guarded(struct store_verify *v, void (*progress)(void *context, uint64_t records_read, uint64_t records_total),
+                          struct failure *failure)
+{
+  struct store_guard g;
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_MAP), 0))
+    return store_env_failure(failure, &v->env, MDB_CORRUPTED, "verify cannot go on");
+  const int status = verify_all(v, progress, failure);
+  store_guard_leave(&g);
+  return status;
 }
 
 int store_verify(const char *path, void (*report)(void *context, const char *sentence), void *context,
@@ -244,13 +300,13 @@ int store_verify(const char *path, void (*report)(void *context, const char *sen
   *out = (struct store_verify_result){0};
   int status = store_env_open(&v.env, path, STORE_ENV_READ, 0, failure);
   if (!status)
-    status = verify_all(&v, progress, failure);
+    status = verify_guarded(&v, progress, failure);
   if (v.cursor)
-    mdb_cursor_close(v.cursor);
+    store_env_cursor_close(v.cursor);
   if (v.lookup)
-    mdb_cursor_close(v.lookup);
+    store_env_cursor_close(v.lookup);
   if (v.txn)
-    mdb_txn_abort(v.txn);
+    store_env_abort(v.txn);
   store_env_close(&v.env);
   store_cells_finish(&v.cells);
   store_cells_finish(&v.newer);

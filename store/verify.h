@@ -27,6 +27,7 @@ struct store_verify {
   MDB_cursor *cursor, *lookup; /* over the journal: the walk; confirming of fingerprints */
   struct store_verify_result result;
   uint64_t record_bytes; /* of all blocks, damaged ones included */
+  bool cut;              /* the journal or the tally could not be walked to its end */
   void (*report)(void *context, const char *sentence);
   void *context;
 };

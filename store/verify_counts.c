@@ -58,7 +58,7 @@ int store_verify_tally(struct store_verify *v)
   struct day day = {0};
   const uint32_t count = store_cells_sort(&v->cells), newer_count = store_cells_sort(&v->newer);
   uint32_t i = 0, newer = 0;
-  int code = mdb_cursor_open(v->txn, v->env.tally, &walk.cursor);
+  int code = store_env_cursor_open(v->txn, v->env.tally, &walk.cursor);
   if (code)
     return code;
   while (!(code = store_tally_walk_next(&walk, &cell))) {
@@ -70,13 +70,22 @@ int store_verify_tally(struct store_verify *v)
     i += same;
     v->result.tally_cells += 1 + newer_alone(&v->newer, &newer, newer_count, &cell);
   }
-  mdb_cursor_close(walk.cursor);
+  store_env_cursor_close(walk.cursor);
   v->result.tally_cells += newer_alone(&v->newer, &newer, newer_count, NULL);
   for (; i < count; i++)
     day_add(v, &day, &v->cells.slots[i], 0, v->cells.slots[i].count);
   day_close(v, &day);
   if (code == MDB_CORRUPTED) {
-    store_verify_fault(v, "the tally has a value that is none");
+    v->cut = true;
+    int32_t year;
+    uint32_t month, of_month;
+    text_civil_from_day((int32_t)(walk.day_key ^ 0x80000000u), &year, &month, &of_month);
+    if (walk.day_key)
+      store_verify_fault(
+          v, "the tally has a value that is none, or does not lie within data.mdb: at or behind %04" PRId32 "-%02" PRIu32 "-%02" PRIu32,
+          year, month, of_month);
+    else
+      store_verify_fault(v, "the tally's pages are damaged: none of it can be read");
     return 0;
   }
   return code == MDB_NOTFOUND ? 0 : code;
@@ -90,6 +99,7 @@ struct quota_check {
   uint32_t submitter;
   struct store_quota counted;
   uint64_t submitters;
+  uint64_t number; /* of the entry looked at last */
 };
 
 static int quota_close(struct store_verify *v, struct quota_check *q)
@@ -99,7 +109,7 @@ static int quota_close(struct store_verify *v, struct quota_check *q)
   struct store_quota told = {0};
   uint32_t number = __builtin_bswap32(q->submitter);
   MDB_val key = {.mv_size = sizeof number, .mv_data = &number}, value;
-  int code = mdb_get(v->txn, v->env.quota, &key, &value);
+  int code = store_env_get(v->txn, v->env.quota, &key, &value);
   if (code && code != MDB_NOTFOUND)
     return code;
   if (!code && value.mv_size == sizeof told)
@@ -129,6 +139,7 @@ static int refused_check(struct store_verify *v, struct quota_check *q, const MD
       return code;
   }
   q->any = true;
+  q->number = entry.number;
   q->submitter = entry.submitter;
   q->counted.records++;
   q->counted.bytes += entry.size;
@@ -140,25 +151,33 @@ int store_verify_quarantine(struct store_verify *v)
   struct quota_check quota = {0};
   MDB_cursor *cursor;
   MDB_val key, value;
-  MDB_stat stat;
-  int code = mdb_cursor_open(v->txn, v->env.quarantine, &cursor);
+  size_t quotas = 0;
+  int code = store_env_cursor_open(v->txn, v->env.quarantine, &cursor);
   if (code)
     return code;
-  while (!(code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT))) {
-    v->result.quarantined++;
-    code = refused_check(v, &quota, &key, &value);
-    if (code)
-      break;
+  do {
+    code = store_env_cursor_get(cursor, &key, &value, MDB_NEXT);
+    if (code == MDB_CORRUPTED && key.mv_size) {
+      store_verify_fault(v, "the quarantine's entry behind number %" PRIu64 " does not lie within data.mdb", quota.number);
+      code = 0;
+    } else if (!code) {
+      v->result.quarantined++;
+      code = refused_check(v, &quota, &key, &value);
+    }
+  } while (!code);
+  store_env_cursor_close(cursor);
+  if (code == MDB_CORRUPTED) {
+    store_verify_fault(v, "the quarantine's pages are damaged: what follows entry %" PRIu64 " cannot be read", quota.number);
+    return 0;
   }
-  mdb_cursor_close(cursor);
   if (code == MDB_NOTFOUND)
     code = quota_close(v, &quota);
   if (!code)
-    code = mdb_stat(v->txn, v->env.quota, &stat);
+    code = store_env_entries(v->txn, v->env.quota, &quotas);
   if (code)
     return code;
-  if (stat.ms_entries != quota.submitters)
-    store_verify_fault(v, "the quarantine has entries of %" PRIu64 " submitters and quotas of %zu", quota.submitters, stat.ms_entries);
+  if (quotas != quota.submitters)
+    store_verify_fault(v, "the quarantine has entries of %" PRIu64 " submitters and quotas of %zu", quota.submitters, quotas);
   if (v->result.quarantined != v->meta.quarantined)
     store_verify_fault(v, "the quarantine has %" PRIu64 " entries and meta says %" PRIu64, v->result.quarantined, v->meta.quarantined);
   return 0;

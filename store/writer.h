@@ -22,10 +22,10 @@
 
 struct store {
   struct store_env env;
-  struct store_meta meta;           /* of the last commit; quarantine numbers are those of the transaction in hand */
-  struct store_index index;         /* runs ahead of meta by what the transaction in hand appended */
-  uint8_t *columns_checked;         /* after a start from the hint: a bit per sequence of that time, set on the first of a block that was */
-  uint64_t columns_unchecked;       /* sequences up to this one need that bit; 0 after a rebuild, which has checked all */
+  struct store_meta meta;    /* of the last commit; quarantine numbers are those of the transaction in hand */
+  struct store_index index;  /* runs ahead of meta by what the transaction in hand appended */
+  uint8_t *blocks_checked;   /* a bit per sequence that the start found, set on the first of a block whose checksum was held against it */
+  uint64_t blocks_unchecked; /* sequences up to this one need that bit; what this process has committed itself needs none */
   struct store_block_builder block; /* the transaction in hand: sequences meta.records + 1 and on */
   struct store_cells cells;         /* the records after meta.tally_records, those of the transaction in hand included */
   struct store_quarantine_limits quarantine_limits;

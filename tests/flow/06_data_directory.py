@@ -144,6 +144,41 @@ def pipes_and_links_in_the_place_of_files(t):
     check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 1000, "stored")
 
 
+def damaged_record_sent_again(t):
+    """a record whose stored bytes are damaged is not called DUPLICATE when it comes again; the node says why, the other shard serves"""
+    node = t.node("--workers", "2")
+    r = wire.record(t.random, device="CANARY-FLIP")
+    c = wire.Client(node.endpoints("ipc")[0])
+    c.submit([wire.record(t.random) for _ in range(300)])
+    word = c.submit([r] + [wire.record(t.random) for _ in range(300)]).words[0]
+    others = [wire.record(t.random) for _ in range(40)]
+    shards = [w.shard for w in c.submit(others).words]
+    check_equal(word.verdict, wire.ACCEPTED, "at first")
+    c.close()
+    node.stop()
+    path = os.path.join(t.data, "store", f"shard-{word.shard}", "data.mdb")
+    with open(path, "r+b") as f:
+        at = f.read().index(b"CANARY-FLIP")
+        f.seek(at)
+        f.write(b"D")
+    node = t.node()
+    c = wire.Client(node.endpoints("ipc")[0])
+    c.send([r])
+    wait_until(lambda: "contradicts its checksum" in node.log(), 10, "the node to say why")
+    said = re.search(r"event=worker.storage_failed .*shard-(\d+).*the block of sequences (\d+) to (\d+) contradicts .*muster verify", node.log())
+    check(said and int(said[1]) == word.shard and int(said[2]) <= word.sequence <= int(said[3]), node.log()[-3000:])
+    other = wire.Client(node.endpoints("ipc")[0])
+    words = other.submit([o for o, shard in zip(others, shards) if shard != word.shard]).words
+    check_equal({(w.verdict, w.shard) for w in words}, {(wire.DUPLICATE, 1 - word.shard)}, "the other shard")
+    while not c.silent():  # an answer, if one has come, promises nothing
+        verdicts = [w.verdict for w in wire.Answer(c.receive()).words]
+        check(not set(verdicts) & {wire.DUPLICATE, wire.ACCEPTED, wire.CONFLICT, wire.INVALID}, f"of the damaged record: {verdicts}")
+    node.stop(code=75)  # whoever sent the damaged record has no answer
+    done = t.muster("verify", code=1)
+    check(re.search(rf"shard {word.shard}: fault: .*block \d+ \(sequences {said[2]} to {said[3]}\): its checksum", done.text()), done.text())
+    check(re.search(rf"^shard {1 - word.shard}: .*: right$", done.text(), re.M), done.text())
+
+
 def newer_format(t):
     """a store of a newer format is refused with both versions"""
     t.node("--workers", "1").stop()
@@ -276,6 +311,6 @@ def write_fails(t):
     check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 30000, "stored")
 
 
-main("data directory", [of_another_user, open_to_others, foreign_directory, read_only, shard_missing, truncated_file, flipped_bit, pipes_and_links_in_the_place_of_files, newer_format, full_disk,
-                        low_disk_at_start, index_is_full, filled_to_the_last_block,
+main("data directory", [of_another_user, open_to_others, foreign_directory, read_only, shard_missing, truncated_file, flipped_bit, pipes_and_links_in_the_place_of_files,
+                        damaged_record_sent_again, newer_format, full_disk, low_disk_at_start, index_is_full, filled_to_the_last_block,
                         write_fails])

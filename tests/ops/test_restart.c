@@ -100,6 +100,18 @@ static void a_hundred_deaths_within_a_minute_are_too_many(void **state)
   assert_int_equal(d.exit_code, 70);
 }
 
+/* A damaged block that is asked for again and again stops its own shard, never the node. */
+static void storage_errors_of_one_that_was_ready_never_end_the_node(void **state)
+{
+  (void)state;
+  uint64_t now_ms = 0;
+  for (unsigned i = 0; i < 1000; i++) {
+    struct ops_restart_decision d = live_and_die(now_ms, true, i % 2 ? 74 : 65, 0);
+    assert_int_equal(d.verdict, RESTART_AGAIN);
+    now_ms += d.delay_ms;
+  }
+}
+
 static void a_hundred_deaths_within_more_than_a_minute_are_not(void **state)
 {
   (void)state;
@@ -176,6 +188,7 @@ int main(void)
       cmocka_unit_test_setup(isolating_a_record_passes, begin),
       cmocka_unit_test_setup(deaths_with_records_in_hand_have_an_end, begin),
       cmocka_unit_test_setup(a_hundred_deaths_within_a_minute_are_too_many, begin),
+      cmocka_unit_test_setup(storage_errors_of_one_that_was_ready_never_end_the_node, begin),
       cmocka_unit_test_setup(a_hundred_deaths_within_more_than_a_minute_are_not, begin),
       cmocka_unit_test_setup(what_a_restart_cannot_mend_is_final_at_once, begin),
       cmocka_unit_test_setup(what_comes_back_by_itself_is_waited_for_without_end, begin),

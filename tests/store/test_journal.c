@@ -54,9 +54,12 @@ static void write_block(struct bare *t, uint64_t first, uint32_t count)
   assert_int_equal(store_block_builder_write(&t->builder, t->txn, t->env.journal, first, 3, t->chain), 0);
 }
 
+/* As the store does it, blocks are read from the file, never from the transaction that writes them. */
 static void seek(struct bare *t, uint64_t sequence, struct store_block *b, int expected)
 {
   MDB_cursor *cursor;
+  assert_int_equal(mdb_txn_commit(t->txn), 0);
+  assert_int_equal(mdb_txn_begin(t->env.lmdb, NULL, 0, &t->txn), 0);
   assert_int_equal(mdb_cursor_open(t->txn, t->env.journal, &cursor), 0);
   assert_int_equal(store_journal_seek(cursor, sequence, b), expected);
   mdb_cursor_close(cursor);
