@@ -173,8 +173,8 @@ int key_public_read(char out[KEY_TEXT], const char *key_or_path, struct failure 
     return MUSTER_OK;
   }
   if (!file)
-    return failure_set(f, MUSTER_ERR_NOT_FOUND,
-                       "what stands for the public key is neither 40 characters of Z85 nor a file that can be read");
+    return failure_set(f, MUSTER_ERR_NOT_FOUND, "%s is neither a public key (40 characters of Z85) nor a file that can be read",
+                       strlen(key_or_path) == KEY_TEXT - 1 ? "what was given" /* may be a secret, mistyped */ : key_or_path);
   char line[256];
   bool found = false;
   while (!found && fgets(line, sizeof line, file)) {

@@ -11,9 +11,11 @@ import zmq
 import harness
 
 GENERATED = os.path.join(harness.BUILD, "gen", "python")
-if not os.path.exists(os.path.join(GENERATED, "proto", "wire_pb2.py")):
+PROTOS = ["proto/encounter.proto", "proto/wire.proto"]
+generated = os.path.join(GENERATED, "proto", "wire_pb2.py")
+if not os.path.exists(generated) or os.path.getmtime(generated) < max(os.path.getmtime(os.path.join(harness.ROOT, p)) for p in PROTOS):
     os.makedirs(GENERATED, exist_ok=True)
-    subprocess.run(["protoc", f"--python_out={GENERATED}", f"-I{harness.ROOT}", "proto/encounter.proto", "proto/wire.proto"], cwd=harness.ROOT, check=True)
+    subprocess.run(["protoc", f"--python_out={GENERATED}", f"-I{harness.ROOT}", *PROTOS], cwd=harness.ROOT, check=True)
 sys.path.insert(0, GENERATED)
 from proto import encounter_pb2 as encounter  # noqa: E402
 from proto import wire_pb2 as wire  # noqa: E402
