@@ -29,9 +29,9 @@ struct link {
   uv_timer_t timer; /* DEALER: the next attempt to connect; ROUTER: the next look at who can be written to */
   uint32_t handles;
   bool closing, paused, want_writable;
-  /* of a DEALER */
-  void *monitor;
+  void *monitor; /* of a DEALER, and of a ROUTER that tells who is gone */
   uv_poll_t monitor_poll;
+  /* of a DEALER */
   bool connected;
   uint32_t backoff_ms;
   uint64_t connected_at_ns;
@@ -86,6 +86,7 @@ int link_curve_public(char public_text[41], const char *secret_text)
 /* ---- a turn: receive what is there, within the bound ---- */
 
 static void again_run(uv_idle_t *handle);
+static void monitor_hear(struct link *link);
 
 /* Every call into the socket may eat the edge of its descriptor, so after any but a drain to the end: look again in the next turn. */
 static void look_again(struct link *link)
@@ -157,6 +158,10 @@ static uint32_t turn(struct link *link, bool edge)
       break;
     }
     count++;
+    if (link->options.on_gone) {
+      m.connection = link_socket_connection(&m.frame[0]);
+      monitor_hear(link); /* its number may have been another's */
+    }
     if (heard)
       link->options.on_message(link->options.context, link, &m);
     link_message_finish(&m);
@@ -256,8 +261,13 @@ static void tell(struct link *link, enum link_event event)
     link->options.on_event(link->options.context, link, event);
 }
 
-static void monitor_event(struct link *link, uint16_t event)
+static void monitor_event(struct link *link, uint16_t event, int32_t value)
 {
+  if (link->options.kind == LINK_ROUTER) {
+    if (event == ZMQ_EVENT_DISCONNECTED && value > 0)
+      link->options.on_gone(link->options.context, link, value);
+    return;
+  }
   switch (event) {
   case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
     link->connected = true;
@@ -283,21 +293,28 @@ static void monitor_event(struct link *link, uint16_t event)
   }
 }
 
-static void monitor_run(uv_poll_t *handle, int status, int events)
+static void monitor_hear(struct link *link)
 {
-  struct link *link = handle->data;
-  (void)status;
-  (void)events;
   struct link_frame f;
   link_frame_init_empty(&f);
   while (!link->closing && link_socket_receive(link->monitor, &f)) {
     uint16_t event = 0;
-    if (link_frame_size(&f) >= sizeof event)
+    int32_t value = 0;
+    if (link_frame_size(&f) >= sizeof event + sizeof value) {
       memcpy(&event, link_frame_data(&f), sizeof event);
+      memcpy(&value, link_frame_data(&f) + sizeof event, sizeof value);
+    }
     link_socket_receive(link->monitor, &f); /* the endpoint, which we know */
-    monitor_event(link, event);
+    monitor_event(link, event, value);
   }
   link_frame_finish(&f);
+}
+
+static void monitor_run(uv_poll_t *handle, int status, int events)
+{
+  (void)status;
+  (void)events;
+  monitor_hear(handle->data);
 }
 
 int link_connect(struct link *link, const char *endpoint, struct failure *failure)
@@ -354,9 +371,10 @@ int link_open(struct link **out, uv_loop_t *loop, const struct link_options *opt
   link->loop = loop;
   link->backoff_ms = BACKOFF_MIN_MS;
   link->random = (unsigned)clock_monotonic_ns() ^ (unsigned)getpid();
+  bool monitored = options->kind == LINK_DEALER || options->on_gone;
   int status = link_socket_open(&link->socket, options, failure);
-  if (status == MUSTER_OK && options->kind == LINK_DEALER &&
-      (status = link_socket_monitor(&link->monitor, link->socket, failure)) != MUSTER_OK)
+  if (status == MUSTER_OK && monitored &&
+      (status = link_socket_monitor(&link->monitor, link->socket, options->kind == LINK_ROUTER, failure)) != MUSTER_OK)
     close_sockets(link);
   if (status != MUSTER_OK) {
     free(link);
@@ -367,7 +385,7 @@ int link_open(struct link **out, uv_loop_t *loop, const struct link_options *opt
   link->again.data = link->timer.data = link;
   link->handles = 2;
   if (!poll_socket(link, &link->poll, link->socket, poll_run) ||
-      (options->kind == LINK_DEALER && !poll_socket(link, &link->monitor_poll, link->monitor, monitor_run))) {
+      (monitored && !poll_socket(link, &link->monitor_poll, link->monitor, monitor_run))) {
     link_close(link);
     return failure_set(failure, MUSTER_ERR_IO, "the loop cannot poll a ZeroMQ socket");
   }

@@ -40,6 +40,9 @@ struct link_options {
   void (*on_turn_end)(void *context, struct link *link); /* after the last message of a turn (group commit hangs here); may be NULL */
   void (*on_writable)(void *context, struct link *link); /* asked for by link_want_writable; may be NULL */
   void (*on_event)(void *context, struct link *link, enum link_event event); /* DEALER; may be NULL */
+  /* ROUTER: a connection has ended; its number is that of link_message, and free for others from now on. What it had sent may still be
+   * heard afterwards. A message of a later connection with the number is not heard before. May be NULL. */
+  void (*on_gone)(void *context, struct link *link, int32_t connection);
   void *context;
 };
 

@@ -50,6 +50,7 @@ const char *link_frame_property(struct link_frame *f, const char *name) { return
 
 void link_message_init(struct link_message *m)
 {
+  m->connection = 0;
   m->identity_size = 0;
   m->frame_count = 0;
   for (unsigned i = 0; i < LINK_FRAMES; i++)

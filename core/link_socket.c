@@ -39,6 +39,12 @@ bool link_socket_more(void *socket)
   return zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size) == 0 && more;
 }
 
+int32_t link_socket_connection(struct link_frame *f)
+{
+  int descriptor = zmq_msg_get(frame_of(f), ZMQ_SRCFD);
+  return descriptor > 0 ? descriptor : 0;
+}
+
 int link_socket_events(void *socket)
 {
   int events = 0;
@@ -170,12 +176,14 @@ int link_socket_open(void **out, const struct link_options *o, struct failure *f
               : failure_set(failure, MUSTER_ERR_FORMAT, "a CURVE key is not usable, or one of the keys is missing");
 }
 
-int link_socket_monitor(void **out, void *socket, struct failure *failure)
+int link_socket_monitor(void **out, void *socket, bool ends_only, struct failure *failure)
 {
   static unsigned long count;
   char name[64];
   snprintf(name, sizeof name, "inproc://link-%lu", __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED));
-  void *monitor = zmq_socket_monitor(socket, name, ZMQ_EVENT_ALL) == 0 ? zmq_socket(link_context(), ZMQ_PAIR) : NULL;
+  void *monitor = zmq_socket_monitor(socket, name, ends_only ? ZMQ_EVENT_DISCONNECTED : ZMQ_EVENT_ALL) == 0
+                      ? zmq_socket(link_context(), ZMQ_PAIR)
+                      : NULL;
   *out = NULL;
   if (!monitor || set_number(monitor, ZMQ_RCVHWM, 0) != 0 || zmq_connect(monitor, name) != 0) {
     int error = errno;

@@ -9,14 +9,16 @@
 #include "core/link.h"
 
 int link_socket_open(void **out, const struct link_options *options, struct failure *failure); /* MUSTER_ERR_IO, _FORMAT (keys) */
-/* A PAIR that tells the events of the socket, two frames each. It ends with zmq_socket_monitor(socket, NULL, 0). MUSTER_ERR_IO. */
-int link_socket_monitor(void **out, void *socket, struct failure *failure);
+/* A PAIR that tells the events of the socket, two frames each, all or only the ends of connections. It ends with zmq_socket_monitor(socket,
+ * NULL, 0). MUSTER_ERR_IO. */
+int link_socket_monitor(void **out, void *socket, bool ends_only, struct failure *failure);
 
 int link_socket_bind(void *socket, const char *endpoint, char *bound, size_t bound_size, struct failure *failure); /* as link_bind */
 void link_socket_allow_ipv6(void *socket, const char *endpoint); /* where the endpoint has an address of IPv6; before it is used */
 
 bool link_socket_receive(void *socket, struct link_frame *f);        /* false: nothing is there */
 bool link_socket_more(void *socket);                                 /* the frame received last has another behind it */
+int32_t link_socket_connection(struct link_frame *f);                /* the descriptor that it came from; 0: not known */
 int link_socket_events(void *socket);                                /* ZMQ_EVENTS; takes the edge of the descriptor */
 int link_socket_send(void *socket, struct link_frame *f, bool more); /* negative with errno: not taken */
 /* The first frame of a message decides for all. MUSTER_OK, MUSTER_ERR_AGAIN, MUSTER_ERR_NOT_FOUND, as link_send. */

@@ -29,6 +29,8 @@ struct end {
   struct link_options options;
   uint32_t messages, turns, turn_max, turn_now, writables;
   uint32_t connected, disconnected, refused, broken;
+  uint32_t gone;
+  int32_t gone_last;
   struct link_message last; /* owned */
   bool echo, close_on_message, close_on_event;
 };
@@ -40,6 +42,7 @@ static void end_message(void *context, struct link *link, struct link_message *m
   e->turn_now++;
   if (e->echo)
     assert_int_equal(link_send(link, m), MUSTER_OK);
+  e->last.connection = m->connection;
   memcpy(e->last.identity, m->identity, m->identity_size);
   e->last.identity_size = m->identity_size;
   e->last.frame_count = m->frame_count;
@@ -80,6 +83,14 @@ static void end_event(void *context, struct link *link, enum link_event event)
     link_close(link);
     e->link = NULL;
   }
+}
+
+static void end_gone(void *context, struct link *link, int32_t connection)
+{
+  struct end *e = context;
+  (void)link;
+  e->gone++;
+  e->gone_last = connection;
 }
 
 static void end_init(struct end *e, enum link_kind kind)
@@ -740,6 +751,45 @@ static void what_lingers_goes_out_before_the_context_ends(void **state)
   loop_finish(&p.loop);
 }
 
+/* Connections come and go, and get the same number again: each end is told once, and before the next one with the number is heard. */
+static void a_router_tells_who_is_gone(void **state)
+{
+  (void)state;
+  struct pair p;
+  char endpoint[300];
+  uint32_t met_again = 0;
+  int32_t before = 0;
+  endpoint_ipc(endpoint, "gone");
+  end_init(&p.router, LINK_ROUTER);
+  end_init(&p.dealer, LINK_DEALER);
+  p.router.options.on_gone = end_gone;
+  pair_open(&p, endpoint);
+  for (uint32_t i = 1; i <= 20; i++) {
+    run_until(&p.loop, &p.dealer.connected, 1, 5000);
+    assert_int_equal(send_text(p.dealer.link, "here", 0), MUSTER_OK);
+    run_until(&p.loop, &p.router.messages, i, 5000);
+    assert_int_equal(p.router.messages, i);
+    int32_t connection = p.router.last.connection;
+    assert_true(connection > 0);
+    assert_true(connection != before || p.router.gone == i - 1);
+    met_again += connection == before;
+    before = connection;
+    end_close(&p.dealer);
+    if (i % 2 == 0) { /* every other time the next one comes at once */
+      run_until(&p.loop, &p.router.gone, i, 5000);
+      assert_int_equal(p.router.gone, i);
+      assert_int_equal(p.router.gone_last, connection);
+    }
+    end_init(&p.dealer, LINK_DEALER);
+    end_open(&p.dealer, &p.loop);
+    assert_int_equal(link_connect(p.dealer.link, p.endpoint, &(struct failure)FAILURE_NONE), MUSTER_OK);
+  }
+  run_until(&p.loop, &p.router.gone, 20, 5000);
+  assert_int_equal(p.router.gone, 20);
+  assert_true(met_again > 0);
+  pair_close(&p);
+}
+
 static int setup(void **state)
 {
   (void)state;
@@ -753,7 +803,7 @@ static int teardown(void **state)
 {
   (void)state;
   static const char *const names[] = {"private", "bounded", "nobody", "full",     "closing", "again", "oversized",
-                                      "frames",  "edge",    "edge",   "handover", "linger",  "ipc"};
+                                      "frames",  "edge",    "edge",   "handover", "linger",  "ipc",   "gone"};
   char path[300];
   link_context_finish(); /* hangs where a socket was left open */
   for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
@@ -778,6 +828,7 @@ int main(void)
       cmocka_unit_test(too_many_frames_and_too_long_an_identity),
       cmocka_unit_test(a_send_does_not_swallow_the_edge),
       cmocka_unit_test(a_routing_id_is_handed_over_only_where_asked),
+      cmocka_unit_test(a_router_tells_who_is_gone),
       cmocka_unit_test(only_an_allowed_key_gets_in),
       cmocka_unit_test(unusable_options_are_refused),
       cmocka_unit_test(what_lingers_goes_out_before_the_context_ends),
