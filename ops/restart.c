@@ -8,7 +8,7 @@ void ops_restart_started(struct ops_restart *r) { r->ready = false; }
 
 void ops_restart_ready(struct ops_restart *r)
 {
-  r->ready = true;
+  r->ready = r->was_ready = true;
   r->failed_starts = 0;
 }
 
@@ -32,6 +32,18 @@ static uint32_t delay_after(uint32_t failed_starts)
   return delay_ms < RESTART_DELAY_MAX_MS ? delay_ms : RESTART_DELAY_MAX_MS;
 }
 
+/* Strangers can bring it about, so that it says nothing of this child's data or configuration. */
+static struct ops_restart_decision struck(struct ops_restart *r, uint64_t now_ms)
+{
+  if (now_ms - r->struck_ms >= RESTART_QUIET_MS)
+    r->struck = 0;
+  r->struck++;
+  r->struck_ms = now_ms;
+  r->strikes++;
+  r->ready = false;
+  return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = delay_after(r->struck)};
+}
+
 struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now_ms, int exit_status, int signal)
 {
   if (signal == 0 && exit_status == EX_TEMPFAIL) {
@@ -39,6 +51,8 @@ struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now
     r->wanting++;
     return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = RESTART_WANTING_MS, .wanting = true};
   }
+  if (r->exposed && r->was_ready && signal != 0)
+    return struck(r, now_ms);
   uint64_t *slot = &r->died_ms[r->deaths % RESTART_DEATHS];
   r->deaths++;
   *slot = now_ms;

@@ -7,6 +7,10 @@
  * child that cannot even start, or that keeps dying for a minute, is a fault that a restart does not mend. One that ends
  * with EX_TEMPFAIL lacks what comes back by itself (room on the disk, a lock that a process before it still has): it is
  * tried again for as long as that takes, and counts towards no limit.
+ *
+ * An ingest is exposed: strangers speak to the library in it before it can judge them, and one who finds a fault there
+ * can make it die as often as he likes. That must not end the node, which has workers, other ingests and a store. Once an
+ * exposed child has been ready, its deaths by a signal count towards no limit, and only wait longer while they follow one another.
  */
 #ifndef MUSTER_OPS_RESTART_H
 #define MUSTER_OPS_RESTART_H
@@ -20,11 +24,17 @@
 #define RESTART_STARTS 5u          /* deaths in a row before "ready" that end the node */
 #define RESTART_DEATHS 100u        /* deaths of one child within RESTART_WINDOW_MS that end the node */
 #define RESTART_WINDOW_MS 60000u
+#define RESTART_QUIET_MS 10000u /* without a death for so long, an exposed child waits RESTART_DELAY_MS again */
 
 struct ops_restart {
+  bool exposed;                     /* set by the owner after init */
   bool ready;                       /* of the present life */
+  bool was_ready;                   /* some life was */
+  uint32_t struck;                  /* deaths in a row that an exposed child was forgiven */
+  uint64_t struck_ms;               /* the last of them */
+  uint64_t strikes;                 /* all of them since the supervisor started */
   uint32_t failed_starts;           /* deaths in a row before "ready" */
-  uint64_t deaths;                  /* since the supervisor started, those by EX_TEMPFAIL left out */
+  uint64_t deaths;                  /* since the supervisor started, strikes and those by EX_TEMPFAIL left out */
   uint64_t wanting;                 /* deaths by EX_TEMPFAIL since the supervisor started */
   uint64_t died_ms[RESTART_DEATHS]; /* a ring of the last deaths, by deaths modulo its size */
 };
