@@ -4,6 +4,7 @@
  * the supervisor is gone it stops at once, for nothing that was acknowledged is here.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <malloc.h>
@@ -41,6 +42,7 @@ struct process {
   struct ingest_hop *hop; /* one a shard */
   uint32_t hops;
   uv_timer_t tick, deadline;
+  int statm_fd; /* /proc/self/statm */
   uint64_t ticks;
   uint32_t index;
   struct failure failure; /* why it ends */
@@ -112,16 +114,14 @@ static void become_ready(struct process *p)
   log_event(LOG_INFO, "ingest.ready", "shards_serving=%" PRIu32 " shards=%" PRIu32, p->flow.shards_serving, p->flow.shards);
 }
 
-static uint64_t resident_bytes(void)
+/* The file is held open from the start: when descriptors are short, memory is watched all the same. */
+static uint64_t resident_bytes(const struct process *p)
 {
+  char text[128];
   unsigned long pages = 0;
-  FILE *f = fopen("/proc/self/statm", "re");
-  if (!f)
-    return 0;
-  if (fscanf(f, "%*u %lu", &pages) != 1)
-    pages = 0;
-  fclose(f);
-  return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+  ssize_t size = pread(p->statm_fd, text, sizeof text - 1, 0);
+  text[size > 0 ? size : 0] = '\0';
+  return sscanf(text, "%*u %lu", &pages) == 1 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 /* The budget covers what was admitted. In front of it libzmq holds, for each peer, a message that is not whole yet, and sets no bound to its frames: a hostile peer can
@@ -129,7 +129,7 @@ static uint64_t resident_bytes(void)
  * answered. Nothing that was acknowledged is here. */
 static void bound_memory(const struct process *p)
 {
-  uint64_t bound = 2 * p->child.config.budget_bytes + MEMORY_SLACK_BYTES, resident = resident_bytes();
+  uint64_t bound = 2 * p->child.config.budget_bytes + MEMORY_SLACK_BYTES, resident = resident_bytes(p);
   if (resident <= bound)
     return;
   log_event(LOG_ERROR, "ingest.memory",
@@ -245,6 +245,9 @@ static int start(struct process *p, const struct child_place *a, struct failure 
   if (status != MUSTER_OK)
     return status;
   open_timers(p);
+  p->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  if (p->statm_fd < 0)
+    status = failure_set_errno(failure, MUSTER_ERR_IO, errno, "/proc/self/statm cannot be read, and so memory not be bounded");
   if (status == MUSTER_OK)
     status = open_flow(p, failure);
   if (status == MUSTER_OK)
@@ -266,6 +269,7 @@ static void stop(struct process *p)
   if (p->tick.data) {
     uv_close((uv_handle_t *)&p->tick, NULL);
     uv_close((uv_handle_t *)&p->deadline, NULL);
+    close(p->statm_fd);
     child_finish(&p->child);
   }
   uv_run(&p->loop, UV_RUN_DEFAULT);
