@@ -54,7 +54,7 @@ OBJ       := $(SRC:%.c=$(O)/%.o) $(GEN_C:$(GEN)/%.c=$(O)/gen/%.o)
 MAIN      := $(O)/ops/main.o
 BODY      := $(filter-out $(MAIN),$(OBJ))
 # The client library: its own files and what they stand on, nothing of the node.
-LIB_SRC   := $(filter-out client/submit.c client/source.c client/progress.c,$(wildcard client/*.c)) core/status.c core/failure.c core/clock.c core/keys.c core/link.c core/link_frame.c core/link_socket.c core/datadir.c core/durable.c core/file.c core/log.c core/fault.c \
+LIB_SRC   := $(filter-out client/submit.c client/source.c client/progress.c,$(wildcard client/*.c)) core/status.c core/failure.c core/clock.c core/keys.c core/link.c core/link_door.c core/link_frame.c core/link_socket.c core/datadir.c core/durable.c core/file.c core/log.c core/fault.c \
              proto/encode.c proto/vocabulary.c
 LIB_OBJ   := $(LIB_SRC:%.c=$(O)/%.o) $(PROTOS:%=$(O)/gen/proto/%.pb-c.o)
 TEST_SRC  := $(wildcard tests/core/test_*.c tests/proto/test_*.c tests/ingest/test_*.c tests/workers/test_*.c tests/store/test_*.c \

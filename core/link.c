@@ -5,10 +5,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <zmq.h>
 
 #include "core/clock.h"
+#include "core/link_door.h"
 #include "core/link_socket.h"
 
 enum {
@@ -31,6 +33,10 @@ struct link {
   bool closing, paused, want_writable;
   void *monitor; /* of a DEALER, and of a ROUTER that tells who is gone */
   uv_poll_t monitor_poll;
+  uint64_t drains;
+  /* of a ROUTER that counts its connections */
+  uint32_t connections;
+  struct link_door door;
   /* of a DEALER */
   bool connected;
   uint32_t backoff_ms;
@@ -154,11 +160,12 @@ static uint32_t turn(struct link *link, bool edge)
     link_message_init(&m);
     uv_idle_stop(&link->again); /* sends of the callbacks before are seen by this receive */
     if (!receive_message(link, &m, &heard)) {
+      link->drains++;
       link_message_finish(&m);
       break;
     }
     count++;
-    if (link->options.on_gone) {
+    if (link->monitor && link->options.kind == LINK_ROUTER) {
       m.connection = link_socket_connection(&m.frame[0]);
       monitor_hear(link); /* its number may have been another's */
     }
@@ -261,11 +268,38 @@ static void tell(struct link *link, enum link_event event)
     link->options.on_event(link->options.context, link, event);
 }
 
+static void tell_connections(struct link *link, bool starved)
+{
+  if (!link->closing && link->options.on_connections)
+    link->options.on_connections(link->options.context, link, starved);
+}
+
+static void router_event(struct link *link, uint16_t event, int32_t value)
+{
+  switch (event) {
+  case ZMQ_EVENT_LISTENING: link->door.listener = value; break;
+  case ZMQ_EVENT_ACCEPTED:
+    link->connections++;
+    tell_connections(link, false);
+    break;
+  case ZMQ_EVENT_ACCEPT_FAILED:
+    if (value == EMFILE || value == ENFILE)
+      tell_connections(link, true);
+    break;
+  case ZMQ_EVENT_DISCONNECTED:
+    if (value > 0 && link->options.on_gone)
+      link->options.on_gone(link->options.context, link, value);
+    link->connections -= link->connections > 0;
+    tell_connections(link, false);
+    break;
+  default: break;
+  }
+}
+
 static void monitor_event(struct link *link, uint16_t event, int32_t value)
 {
   if (link->options.kind == LINK_ROUTER) {
-    if (event == ZMQ_EVENT_DISCONNECTED && value > 0)
-      link->options.on_gone(link->options.context, link, value);
+    router_event(link, event, value);
     return;
   }
   switch (event) {
@@ -333,9 +367,32 @@ int link_connect(struct link *link, const char *endpoint, struct failure *failur
 int link_bind(struct link *link, const char *endpoint, char *bound, size_t bound_size, struct failure *failure)
 {
   int status = link_socket_bind(link->socket, endpoint, bound, bound_size, failure);
-  if (status == MUSTER_OK)
-    look_again(link);
-  return status;
+  if (status != MUSTER_OK)
+    return status;
+  look_again(link);
+  if (link->options.on_connections) {
+    link_door_init(&link->door, endpoint);
+    monitor_hear(link); /* which descriptor listens */
+  }
+  return MUSTER_OK;
+}
+
+/* ---- of a ROUTER's connections ---- */
+
+uint64_t link_drains(const struct link *link) { return link->drains; }
+
+uint32_t link_connections(const struct link *link) { return link ? link->connections : 0; }
+
+void link_shut(struct link *link, bool shut) { link_door_shut(&link->door, shut); }
+
+/* The number is still that of this connection, but for one that has ended since the monitor was heard last. Its follower connects again. */
+void link_end(struct link *link, int32_t connection)
+{
+  static char ignored[64 << 10];
+  if (connection <= 0 || link->closing || shutdown(connection, SHUT_RDWR) != 0)
+    return;
+  for (unsigned i = 0; i < 16 && recv(connection, ignored, sizeof ignored, MSG_DONTWAIT) > 0; i++)
+    ; /* what the kernel holds of it would still be read: a quarter of a mebibyte, a hundred thousand messages at worst */
 }
 
 /* ---- opening and closing ---- */
@@ -371,7 +428,7 @@ int link_open(struct link **out, uv_loop_t *loop, const struct link_options *opt
   link->loop = loop;
   link->backoff_ms = BACKOFF_MIN_MS;
   link->random = (unsigned)clock_monotonic_ns() ^ (unsigned)getpid();
-  bool monitored = options->kind == LINK_DEALER || options->on_gone;
+  bool monitored = options->kind == LINK_DEALER || options->on_gone || options->on_connections;
   int status = link_socket_open(&link->socket, options, failure);
   if (status == MUSTER_OK && monitored &&
       (status = link_socket_monitor(&link->monitor, link->socket, options->kind == LINK_ROUTER, failure)) != MUSTER_OK)
@@ -415,6 +472,7 @@ void link_close_lingering(struct link *link, uint32_t linger_ms)
   uv_close((uv_handle_t *)&link->timer, handle_closed);
   int linger = (int)linger_ms;
   zmq_setsockopt(link->socket, ZMQ_LINGER, &linger, sizeof linger);
+  link_door_finish(&link->door);
   close_sockets(link);
 }
 

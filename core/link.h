@@ -22,10 +22,15 @@ enum link_kind { LINK_ROUTER, LINK_DEALER };
  * died or hung just then). The link connects again in any case. */
 enum link_event { LINK_CONNECTED, LINK_DISCONNECTED, LINK_REFUSED, LINK_HANDSHAKE_FAILED };
 
+/* No bound to what waits in ZeroMQ to be received. Under a mark libzmq 4.3.4 stops reading a connection that has reached it; where the
+ * peer then closes, and a PING of ZMTP lies behind what was read, libzmq aborts the process as soon as the messages before it are taken.
+ * Whoever sets none keeps up with what comes, or bounds memory otherwise. */
+#define LINK_NO_MARK UINT32_MAX
+
 struct link_options {
   enum link_kind kind;
   uint32_t queue_messages;    /* high-water mark per peer, of both ways unless the next is given */
-  uint32_t receive_messages;  /* high-water mark of what is received, per peer; 0: as queue_messages */
+  uint32_t receive_messages;  /* high-water mark of what is received, per peer; 0: as queue_messages; LINK_NO_MARK: none */
   uint64_t message_bytes_max; /* larger frames end the connection */
   uint32_t handshake_ms;
   uint32_t turn_messages; /* at most so many received a turn of the loop, then others run; 0: 64 */
@@ -43,6 +48,8 @@ struct link_options {
   /* ROUTER: a connection has ended; its number is that of link_message, and free for others from now on. What it had sent may still be
    * heard afterwards. A message of a later connection with the number is not heard before. May be NULL. */
   void (*on_gone)(void *context, struct link *link, int32_t connection);
+  /* ROUTER: link_connections has changed, or one could not be accepted for want of descriptors. Called from within link_bind, too. May be NULL. */
+  void (*on_connections)(void *context, struct link *link, bool starved);
   void *context;
 };
 
@@ -68,6 +75,16 @@ int link_send(struct link *link, struct link_message *message);
 void link_want_writable(struct link *link);
 /* Stops and restarts receiving (backpressure); what arrives waits in ZeroMQ up to the high-water mark. */
 void link_pause(struct link *link, bool paused);
+/* How often nothing more was there to receive: while it stays the same, more comes than is taken. */
+uint64_t link_drains(const struct link *link);
+
+/* ROUTER with on_connections: those that are open now, in the middle of their handshake or not. NULL: 0. */
+uint32_t link_connections(const struct link *link);
+/* ROUTER with on_connections, bound once: newcomers wait outside (tcp) or find nobody (ipc); who is connected stays so. As it is already: nothing. */
+void link_shut(struct link *link, bool shut);
+/* ROUTER: ends a connection, by its number in link_message. What was received of it before is still heard. */
+void link_end(struct link *link, int32_t connection);
+
 /* Runs a turn now: receives what is there, within turn_messages. For use after a long computation. Callbacks run inside.
  * Returns the number of messages. */
 uint32_t link_turn(struct link *link);

@@ -144,11 +144,16 @@ static bool set_curve(void *s, const struct link_options *o)
   return true;
 }
 
+static int receive_mark(const struct link_options *o)
+{
+  return o->receive_messages == LINK_NO_MARK ? 0 : (int)(o->receive_messages ? o->receive_messages : o->queue_messages);
+}
+
 static bool set_options(void *s, const struct link_options *o)
 {
   int64_t bytes_max = (int64_t)o->message_bytes_max;
   bool ok = set_number(s, ZMQ_LINGER, 0) == 0 && set_number(s, ZMQ_SNDHWM, (int)o->queue_messages) == 0 &&
-            set_number(s, ZMQ_RCVHWM, (int)(o->receive_messages ? o->receive_messages : o->queue_messages)) == 0 &&
+            set_number(s, ZMQ_RCVHWM, receive_mark(o)) == 0 &&
             (!bytes_max || zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max) == 0) &&
             (!o->handshake_ms || set_number(s, ZMQ_HANDSHAKE_IVL, (int)o->handshake_ms) == 0) && set_number(s, ZMQ_TCP_KEEPALIVE, 1) == 0 &&
             set_number(s, ZMQ_TCP_KEEPALIVE_IDLE, 30) == 0 && set_number(s, ZMQ_TCP_KEEPALIVE_INTVL, 10) == 0 &&
@@ -178,12 +183,14 @@ int link_socket_open(void **out, const struct link_options *o, struct failure *f
               : failure_set(failure, MUSTER_ERR_FORMAT, "a CURVE key is not usable, or one of the keys is missing");
 }
 
-int link_socket_monitor(void **out, void *socket, bool ends_only, struct failure *failure)
+#define CONNECTION_EVENTS (ZMQ_EVENT_LISTENING | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_ACCEPT_FAILED | ZMQ_EVENT_DISCONNECTED)
+
+int link_socket_monitor(void **out, void *socket, bool connections_only, struct failure *failure)
 {
   static unsigned long count;
   char name[64];
   snprintf(name, sizeof name, "inproc://link-%lu", __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED));
-  void *monitor = zmq_socket_monitor(socket, name, ends_only ? ZMQ_EVENT_DISCONNECTED : ZMQ_EVENT_ALL) == 0
+  void *monitor = zmq_socket_monitor(socket, name, connections_only ? CONNECTION_EVENTS : ZMQ_EVENT_ALL) == 0
                       ? zmq_socket(link_context(), ZMQ_PAIR)
                       : NULL;
   *out = NULL;

@@ -9,9 +9,9 @@
 #include "core/link.h"
 
 int link_socket_open(void **out, const struct link_options *options, struct failure *failure); /* MUSTER_ERR_IO, _FORMAT (keys) */
-/* A PAIR that tells the events of the socket, two frames each, all or only the ends of connections. It ends with zmq_socket_monitor(socket,
+/* A PAIR that tells the events of the socket, two frames each, all, or only those of the listener and of the begin and end of connections. It ends with zmq_socket_monitor(socket,
  * NULL, 0). MUSTER_ERR_IO. */
-int link_socket_monitor(void **out, void *socket, bool ends_only, struct failure *failure);
+int link_socket_monitor(void **out, void *socket, bool connections_only, struct failure *failure);
 
 int link_socket_bind(void *socket, const char *endpoint, char *bound, size_t bound_size, struct failure *failure); /* as link_bind */
 void link_socket_allow_ipv6(void *socket, const char *endpoint); /* where the endpoint has an address of IPv6; before it is used */

@@ -1,8 +1,10 @@
 /*
  * The front: the two ROUTER links that submitters connect to. ipc is for the same user on the same machine, whom the
  * modes of directory and socket file let in (submitter "local"); tcp is CURVE always, and each of its messages is asked
- * about once more at the allow-list. What may speak goes on to the gate. The struct owns the links and the handler of
- * handshakes. Process: ingest, one struct.
+ * about once more at the allow-list. What may speak goes on to the gate. Who floods loses the connection (ingest/flood.h),
+ * and the doors are shut while a flood is still to be taken, or while as many connections are open as the limit of open
+ * files and the setting of peers allow; ipc has a reserve that tcp cannot use up. The struct owns the links and the
+ * handler of handshakes. Process: ingest, one struct.
  */
 #ifndef MUSTER_INGEST_FRONT_H
 #define MUSTER_INGEST_FRONT_H
@@ -14,6 +16,7 @@
 #include "core/datadir.h"
 #include "core/log.h"
 #include "ingest/auth.h"
+#include "ingest/flood.h"
 #include "ingest/gate.h"
 
 #define INGEST_ENDPOINT_BYTES 512
@@ -22,8 +25,12 @@ struct ingest_front {
   struct ingest_gate *gate;
   struct link *link[2]; /* by enum ingest_origin; NULL: not served */
   struct ingest_auth *auth;
-  struct counters *counters; /* may be NULL */
-  struct log_gate gate_routing_id;
+  struct counters *counters;    /* may be NULL */
+  struct ingest_flood flood[2]; /* as link */
+  uint32_t connections_max[2];  /* of both links together, at which the door of this one is shut */
+  uint32_t connections;
+  bool is_shut[2];
+  struct log_gate gate_routing_id, gate_flood, gate_door;
   char endpoint[2][INGEST_ENDPOINT_BYTES]; /* as bound; "" where not served */
 };
 

@@ -191,6 +191,8 @@ static void gate_submit(struct gate_call *call, bool version_fits)
   ingest_flow_submit(call->gate->flow, &submit, &m->frame[1], call->now_ns, &refusal);
   if (refusal.verdict != 0)
     gate_refuse(call, batch_id, record_count, &refusal);
+  else
+    call->gate->admitted++;
 }
 
 void ingest_gate_message(struct ingest_gate *g, const struct ingest_sender *sender, struct link_message *message, uint64_t now_ns)

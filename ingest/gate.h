@@ -17,6 +17,7 @@ struct ingest_gate {
   struct ingest_flow *flow;
   struct arena arena; /* of one header while it is unpacked */
   uint64_t session;   /* another number in every process */
+  uint64_t admitted;  /* messages that were a batch, and were taken in */
   uint8_t node_id[16];
   struct log_gate gate;
 };

@@ -57,6 +57,7 @@ static int hop_connect(struct ingest_hop *h, struct failure *failure)
   const struct link_options options = {
       .kind = LINK_DEALER,
       .queue_messages = HOP_QUEUE_MESSAGES,
+      .receive_messages = LINK_NO_MARK, /* no more words come than parts were sent */
       .message_bytes_max = LIMIT_WIRE_BYTES,
       .routing_id = h->routing_id,
       .on_message = hop_on_message,

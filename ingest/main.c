@@ -46,6 +46,7 @@ struct process {
   int statm_fd; /* /proc/self/statm */
   uint64_t ticks;
   uint32_t index;
+  struct failure failure; /* why it ends */
   bool is_ready, has_flow, has_gate;
   char endpoint_path[LIMIT_PATH_BYTES];
 };
@@ -98,10 +99,17 @@ static void on_orphan(void *context)
   uv_stop(&p->loop);
 }
 
+static int open_front(struct process *p);
+
+/* Submitters are let in last, and the word goes out before any of them is heard: whatever they send then, this process could start. */
 static void become_ready(struct process *p)
 {
-  if (p->is_ready || (p->flow.shards_serving < p->flow.shards && p->ticks * TICK_MS < READY_ANYWAY_MS))
+  if (p->is_ready || p->flow.draining || (p->flow.shards_serving < p->flow.shards && p->ticks * TICK_MS < READY_ANYWAY_MS))
     return;
+  if (open_front(p) != MUSTER_OK) {
+    uv_stop(&p->loop);
+    return;
+  }
   p->is_ready = true;
   child_ready(&p->child);
   log_event(LOG_INFO, "ingest.ready", "shards_serving=%" PRIu32 " shards=%" PRIu32, p->flow.shards_serving, p->flow.shards);
@@ -109,6 +117,7 @@ static void become_ready(struct process *p)
 
 /* ---- the bound of memory ---- */
 
+/* The file is held open from the start: when descriptors are short, memory is watched all the same. */
 static uint64_t resident_bytes(const struct process *p)
 {
   char text[128];
@@ -215,6 +224,12 @@ static int write_endpoints(struct process *p, struct failure *failure)
   return durable_replace_file(p->endpoint_path, text, (uint64_t)size, 0600, failure);
 }
 
+static int open_front(struct process *p)
+{
+  int status = ingest_front_open(&p->front, &p->loop, &p->gate, &p->child.data, &p->child.config, p->index, p->child.counters, &p->failure);
+  return status == MUSTER_OK ? write_endpoints(p, &p->failure) : status;
+}
+
 static void open_timers(struct process *p)
 {
   uv_timer_init(&p->loop, &p->tick);
@@ -246,10 +261,6 @@ static int start(struct process *p, const struct child_place *a, struct failure 
     status = open_gate(p, failure);
   if (status == MUSTER_OK)
     status = open_hops(p, failure);
-  if (status == MUSTER_OK)
-    status = ingest_front_open(&p->front, &p->loop, &p->gate, &p->child.data, &p->child.config, p->index, p->child.counters, failure);
-  if (status == MUSTER_OK)
-    status = write_endpoints(p, failure);
   return status;
 }
 
@@ -265,8 +276,8 @@ static void stop(struct process *p)
   if (p->tick.data) {
     uv_close((uv_handle_t *)&p->tick, NULL);
     uv_close((uv_handle_t *)&p->watch, NULL);
-    close(p->statm_fd);
     uv_close((uv_handle_t *)&p->deadline, NULL);
+    close(p->statm_fd);
     child_finish(&p->child);
   }
   uv_run(&p->loop, UV_RUN_DEFAULT);
@@ -284,19 +295,19 @@ int ingest_main(int argc, char **argv)
 {
   static struct process process;
   struct process *p = &process;
-  struct failure failure = FAILURE_NONE;
   const struct child_place place = child_options(argc, argv, doc, "an ingest", LIMIT_INGESTS);
   keep_memory();
   prctl(PR_SET_DUMPABLE, 0); /* ZeroMQ keeps the node's secret key as long as it serves: no core dump, and no debugger of the same user */
   if (uv_loop_init(&p->loop) != 0)
     return EX_OSERR;
-  if (start(p, &place, &failure) == MUSTER_OK) {
+  if (start(p, &place, &p->failure) == MUSTER_OK)
     uv_run(&p->loop, UV_RUN_DEFAULT);
+  if (p->failure.status == MUSTER_OK) {
     log_event(LOG_INFO, "ingest.stopped", "batches_left=%" PRIu32, p->flow.gather.held);
   } else {
-    char text[sizeof failure.text * 2];
-    log_event(LOG_ERROR, "ingest.not-started", "cause=%s", log_quote(text, sizeof text, failure.text));
+    char text[sizeof p->failure.text * 2];
+    log_event(LOG_ERROR, "ingest.not-started", "cause=%s", log_quote(text, sizeof text, p->failure.text));
   }
   stop(p);
-  return muster_status_exit_code(failure.status);
+  return muster_status_exit_code(p->failure.status);
 }

@@ -16,7 +16,6 @@
 #include "proto/node_id.h"
 #include "store/read.h"
 
-#define DESCRIPTORS_BESIDE_PEERS 192u            /* shards, libuv, ZeroMQ's own, logs, and connections that wait for their handshake */
 #define ADDRESS_SPACE_BESIDE_MAP (2 * LIMIT_GIB) /* code, stacks and batches of a worker */
 
 int ops_preflight_workers(uint32_t asked, const struct ops_shards_survey *survey, uint32_t *workers, struct failure *failure)
@@ -95,7 +94,7 @@ int ops_preflight_identity(const struct datadir *d, const struct ops_shards_surv
   return status == MUSTER_OK ? settle_key(d, failure) : status;
 }
 
-uint64_t ops_preflight_descriptors(uint32_t peers) { return (uint64_t)peers + DESCRIPTORS_BESIDE_PEERS; }
+uint64_t ops_preflight_descriptors(uint32_t peers) { return (uint64_t)peers + LIMIT_FILES_BESIDE_PEERS; }
 
 int ops_preflight_judge(const struct config *c, rlim_t descriptors, rlim_t address_space, struct failure *failure)
 {

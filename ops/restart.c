@@ -9,7 +9,7 @@ void ops_restart_started(struct ops_restart *r) { r->ready = false; }
 
 void ops_restart_ready(struct ops_restart *r)
 {
-  r->ready = true;
+  r->ready = r->was_ready = true;
   r->failed_starts = 0;
 }
 
@@ -43,6 +43,18 @@ static bool too_often(uint64_t *ring, uint64_t size, uint64_t *count, uint64_t n
   return *count >= size && now_ms - ring[*count % size] < window_ms;
 }
 
+/* Strangers can bring it about, so that it says nothing of this child's data or configuration. */
+static struct ops_restart_decision struck(struct ops_restart *r, uint64_t now_ms)
+{
+  if (now_ms - r->struck_ms >= RESTART_QUIET_MS)
+    r->struck = 0;
+  r->struck++;
+  r->struck_ms = now_ms;
+  r->strikes++;
+  r->ready = false;
+  return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = delay_after(r->struck)};
+}
+
 struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now_ms, struct ops_restart_death death)
 {
   if (death.signal == 0 && death.exit_status == EX_TEMPFAIL) {
@@ -50,6 +62,8 @@ struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now
     r->wanting++;
     return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = RESTART_WANTING_MS, .wanting = true};
   }
+  if (r->exposed && r->was_ready && death.signal != 0)
+    return struck(r, now_ms);
   bool was_ready = r->ready, holding = death.holding && was_ready;
   bool used_up = holding ? too_often(r->holding_ms, RESTART_HOLDING, &r->holding, now_ms, RESTART_HOLDING_MS)
                          : too_often(r->empty_ms, RESTART_DEATHS, &r->empty, now_ms, RESTART_WINDOW_MS);

@@ -11,6 +11,10 @@
  * tried again for as long as that takes, and counts towards no limit. A worker that was ready and met a storage error
  * (EX_IOERR, EX_DATAERR) meets it again as soon as the same record is sent again: it waits so long that the limits are never
  * reached, and the other shards serve on.
+ *
+ * An ingest is exposed: strangers speak to the library in it before it can judge them, and one who finds a fault there
+ * can make it die as often as he likes. That must not end the node, which has workers, other ingests and a store. Once an
+ * exposed child has been ready, its deaths by a signal count towards no limit, and only wait longer while they follow one another.
  */
 #ifndef MUSTER_OPS_RESTART_H
 #define MUSTER_OPS_RESTART_H
@@ -28,11 +32,17 @@
 #define RESTART_HOLDING                                                                                                                    \
   1000u /* deaths of one child with records in hand within RESTART_HOLDING_MS that end the node: some 50 records among 10,000 each */
 #define RESTART_HOLDING_MS 600000u
+#define RESTART_QUIET_MS 10000u /* without a death for so long, an exposed child waits RESTART_DELAY_MS again */
 
 struct ops_restart {
+  bool exposed;                      /* set by the owner after init */
   bool ready;                        /* of the present life */
+  bool was_ready;                    /* some life was */
+  uint32_t struck;                   /* deaths in a row that an exposed child was forgiven */
+  uint64_t struck_ms;                /* the last of them */
+  uint64_t strikes;                  /* all of them since the supervisor started */
   uint32_t failed_starts;            /* deaths in a row before "ready" */
-  uint64_t deaths;                   /* since the supervisor started, those by EX_TEMPFAIL left out */
+  uint64_t deaths;                   /* since the supervisor started, strikes and those by EX_TEMPFAIL left out */
   uint64_t wanting;                  /* deaths by EX_TEMPFAIL since the supervisor started */
   uint64_t empty, holding;           /* deaths with nothing in hand, and with something */
   uint64_t empty_ms[RESTART_DEATHS]; /* a ring of the last deaths, by their number modulo its size */

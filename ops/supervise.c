@@ -311,7 +311,8 @@ static void on_death_unasked(struct node *n, struct ops_process *p)
                     p->role, p->restart.wanting, decision.delay_ms);
   else
     log_event(LOG_WARN, "child.died", "child=%s cause=%s was_ready=%d holding=%d deaths=%" PRIu64, p->role,
-              log_quote(quoted, sizeof quoted, ops_process_death(p, death, sizeof death)), p->was_ready, what.holding, p->restart.deaths);
+              log_quote(quoted, sizeof quoted, ops_process_death(p, death, sizeof death)), p->was_ready, what.holding,
+              p->restart.deaths + p->restart.strikes);
   if (decision.verdict == RESTART_AGAIN) {
     counters_begin(n->page);
     counters_add(n->page, COUNTER_restarts, 1);
@@ -374,6 +375,8 @@ static void init(struct node *n)
   uv_timer_start(&n->beat, on_beat, BEAT_MS, BEAT_MS);
   init_processes(n, n->worker, n->workers, "worker");
   init_processes(n, n->ingest, n->ingests, "ingest");
+  for (uint32_t i = 0; i < n->ingests; i++)
+    n->ingest[i].restart.exposed = true;
   setenv("MUSTER_LIFELINE", "1", 1); /* to the children: descriptor 3 is their lifeline */
 }
 

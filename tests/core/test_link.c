@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +33,8 @@ struct end {
   uint32_t messages, turns, turn_max, turn_now, writables;
   uint32_t connected, disconnected, refused, broken;
   uint32_t gone_all, gone[GONE_MAX]; /* by number of the connection */
-  struct link_message last;          /* owned */
+  uint32_t connections;
+  struct link_message last; /* owned */
   bool echo, close_on_message, close_on_event;
 };
 
@@ -788,6 +790,104 @@ static void a_router_tells_who_is_gone(void **state)
   loop_finish(&loop);
 }
 
+/* Connects by hand and says nothing, as a stranger does. -1: nobody is there, or nobody answers yet. */
+static int stranger(const char *endpoint)
+{
+  struct sockaddr_un path = {.sun_family = AF_UNIX};
+  struct sockaddr_in port = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  bool ipc = strncmp(endpoint, "ipc://", 6) == 0;
+  int fd = socket(ipc ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  struct timeval patience = {.tv_usec = 200000};
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* of connect, too */
+  if (ipc)
+    snprintf(path.sun_path, sizeof path.sun_path, "%s", endpoint + 6);
+  else
+    port.sin_port = htons((uint16_t)atoi(strrchr(endpoint, ':') + 1));
+  if (connect(fd, ipc ? (struct sockaddr *)&path : (struct sockaddr *)&port, ipc ? sizeof path : sizeof port) == 0)
+    return fd;
+  close(fd);
+  return -1;
+}
+
+static void end_connections(void *context, struct link *link, bool starved)
+{
+  struct end *e = context;
+  assert_false(starved);
+  e->connections = link_connections(link);
+}
+
+static void run_until_connections(struct pair *p, uint32_t want)
+{
+  for (unsigned i = 0; i < 500 && p->router.connections != want; i++)
+    run_for(&p->loop, 10);
+  assert_int_equal(p->router.connections, want);
+}
+
+static void a_shut_door_keeps_newcomers_out_and_nobody_else(void **state)
+{
+  (void)state;
+  for (unsigned tcp = 0; tcp < 2; tcp++) {
+    struct pair p;
+    int strangers[3], late;
+    end_init(&p.router, LINK_ROUTER);
+    end_init(&p.dealer, LINK_DEALER);
+    p.router.options.on_connections = end_connections;
+    p.router.echo = true;
+    char endpoint[300] = "tcp://127.0.0.1:*";
+    if (!tcp)
+      endpoint_ipc(endpoint, "door");
+    pair_open(&p, endpoint);
+    run_until(&p.loop, &p.dealer.connected, 1, 5000);
+    for (unsigned i = 0; i < 3; i++)
+      strangers[i] = stranger(p.endpoint);
+    run_until_connections(&p, 4);
+    link_shut(p.router.link, true);
+    link_shut(p.router.link, true);
+    assert_int_equal(stranger(p.endpoint), -1);
+    assert_int_equal(send_text(p.dealer.link, "still here", 0), MUSTER_OK);
+    run_until(&p.loop, &p.dealer.messages, 1, 5000);
+    assert_int_equal(p.dealer.messages, 1);
+    assert_int_equal(p.dealer.disconnected, 0);
+    close(strangers[0]);
+    run_until_connections(&p, 3);
+    run_until_connections(&p, 1); /* handshake_ms is over */
+    link_shut(p.router.link, false);
+    late = stranger(p.endpoint);
+    assert_true(late >= 0);
+    run_until_connections(&p, 2);
+    if (!tcp) /* closed while it is shut: no file is left under another name */
+      link_shut(p.router.link, true);
+    close(late), close(strangers[1]), close(strangers[2]);
+    pair_close(&p);
+  }
+}
+
+static void a_connection_can_be_ended_and_comes_back(void **state)
+{
+  (void)state;
+  struct pair p;
+  char endpoint[300];
+  end_init(&p.router, LINK_ROUTER);
+  end_init(&p.dealer, LINK_DEALER);
+  endpoint_ipc(endpoint, "end");
+  p.router.options.on_gone = end_gone;
+  p.router.options.receive_messages = LINK_NO_MARK;
+  pair_open(&p, endpoint);
+  run_until(&p.loop, &p.dealer.connected, 1, 5000);
+  uint64_t drains = link_drains(p.router.link);
+  assert_int_equal(send_text(p.dealer.link, "one", 0), MUSTER_OK);
+  run_until(&p.loop, &p.router.messages, 1, 5000);
+  assert_true(link_drains(p.router.link) > drains);
+  link_end(p.router.link, p.router.last.connection);
+  run_until(&p.loop, &p.router.gone_all, 1, 5000);
+  assert_int_equal(p.router.gone[p.router.last.connection], 1);
+  run_until(&p.loop, &p.dealer.connected, 2, 5000);
+  assert_int_equal(send_text(p.dealer.link, "two", 0), MUSTER_OK);
+  run_until(&p.loop, &p.router.messages, 2, 5000);
+  assert_int_equal(p.router.messages, 2);
+  pair_close(&p);
+}
+
 static int setup(void **state)
 {
   (void)state;
@@ -800,8 +900,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
   (void)state;
-  static const char *const names[] = {"private", "bounded", "nobody", "full",     "closing", "again", "oversized",
-                                      "frames",  "edge",    "edge",   "handover", "linger",  "ipc",   "gone"};
+  static const char *const names[] = {"private", "bounded", "nobody",   "full",   "closing", "again", "oversized", "frames",
+                                      "edge",    "edge",    "handover", "linger", "ipc",     "gone",  "door",      "end"};
   char path[300];
   link_context_finish(); /* hangs where a socket was left open */
   for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
@@ -827,6 +927,8 @@ int main(void)
       cmocka_unit_test(a_send_does_not_swallow_the_edge),
       cmocka_unit_test(a_routing_id_is_handed_over_only_where_asked),
       cmocka_unit_test(a_router_tells_who_is_gone),
+      cmocka_unit_test(a_shut_door_keeps_newcomers_out_and_nobody_else),
+      cmocka_unit_test(a_connection_can_be_ended_and_comes_back),
       cmocka_unit_test(only_an_allowed_key_gets_in),
       cmocka_unit_test(unusable_options_are_refused),
       cmocka_unit_test(what_lingers_goes_out_before_the_context_ends),

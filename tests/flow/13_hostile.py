@@ -1,6 +1,10 @@
 #!/usr/bin/python3
 """Hostile neighbours: routing ids that are taken over or squatted, messages that never end. They get nothing, and honest clients go on."""
+import contextlib
 import os
+import re
+import resource
+import signal
 import socket
 import struct
 import threading
@@ -10,7 +14,8 @@ import zmq
 
 import wire
 from harness import Failure, check, check_equal, main, number, wait_until
-from wire import ACCEPTED, Client, record
+from oracle import conserved
+from wire import ACCEPTED, BUSY, Client, record
 
 
 def raw_connection(path, identity=b""):
@@ -21,7 +26,10 @@ def raw_connection(path, identity=b""):
     s.sendall(b"\xff" + b"\0" * 8 + b"\x7f\x03\0" + b"NULL".ljust(20, b"\0") + b"\0" * 32)
     greeting = b""
     while len(greeting) < 64:
-        greeting += s.recv(64 - len(greeting))
+        piece = s.recv(64 - len(greeting))
+        if not piece:
+            raise ConnectionError("closed during the greeting")
+        greeting += piece
     body = b"\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER\x08Identity" + struct.pack(">I", len(identity)) + identity
     s.sendall(b"\x04" + bytes([len(body)]) + body)
     s.recv(4096)
@@ -131,4 +139,154 @@ def message_without_end(t):
     node.stop()
 
 
-main("hostile", [chosen_routing_id, squatted_routing_ids, message_without_end])
+def command(name, body=b""):
+    body = bytes([len(name)]) + name + body
+    return bytes([4, len(body)]) + body
+
+
+def frame(body, more=0):
+    return bytes([more, len(body)]) + body if len(body) < 256 else bytes([more | 2]) + struct.pack(">Q", len(body)) + body
+
+
+def submit_frames(records, batch_id):
+    header = wire.wire.SubmitHeader(kind=wire.wire.KIND_SUBMIT, version_major=1, version_minor=0, batch_id=batch_id, record_count=len(records))
+    return frame(header.SerializeToString(), 1) + frame(wire.stream_of(records))
+
+
+def honest_meanwhile(t, node, attack, seconds):
+    """Runs the attack again and again in the background, while an honest client gets its answers. Returns how many."""
+    end, rounds, answered = time.monotonic() + seconds, [0], 0
+
+    def run():
+        while time.monotonic() < end:
+            try:
+                attack(end)
+                rounds[0] += 1
+            except OSError:
+                time.sleep(0.02)
+    attackers = [threading.Thread(target=run, daemon=True) for _ in range(2)]
+    for a in attackers:
+        a.start()
+    honest = Client(node.endpoints("ipc")[0])
+    while time.monotonic() < end:
+        answer = honest.submit([record(t.random)])
+        if answer.header.batch_verdict == BUSY:
+            time.sleep(answer.header.retry_after_ms / 1000)
+            continue
+        check_equal(answer.words[0].verdict, ACCEPTED, "an honest client")
+        answered += 1
+        time.sleep(0.01)
+    for a in attackers:
+        a.join()
+    check(rounds[0] > 0, "the attack did not take place")
+    honest.close()
+    return answered
+
+
+def nothing_died(t, node, pids):
+    check("Assertion" not in node.log(), "an assertion of libzmq failed")
+    check_equal(node.pids("ingest"), pids, "pids of the ingests")
+    conserved(t)
+    node.stop()
+    check_equal(t.muster("verify", code=None).code, 0, "verify")
+
+
+def pings_behind_what_was_sent(t):
+    """batches and pings in one write by one that is gone at once: libzmq does not abort, and an honest client goes on"""
+    node = t.node()
+    pids, path = node.pids("ingest"), node.endpoints("ipc")[0][len("ipc://"):]
+    mine = record(t.random)
+    burst = b"".join(submit_frames([mine], i) for i in range(30)) + command(b"PING", b"\0\x32") * 20
+
+    def attack(_end):
+        s = raw_connection(path)
+        s.sendall(burst)
+        s.close()
+    answered = honest_meanwhile(t, node, attack, 4)
+    check(answered > 3, f"{answered} honest batches in 4 s")
+    nothing_died(t, node, pids)
+
+
+def small_messages_without_end(t):
+    """more small messages than can be refused: their connection is ended, memory stays small, and an honest client goes on"""
+    node = t.node()
+    pids, path = node.pids("ingest"), node.endpoints("ipc")[0][len("ipc://"):]
+    burst = (frame(b"", 1) + frame(b"")) * 10000
+    highest = [0]
+
+    def attack(end):
+        with raw_connection(path) as s, contextlib.suppress(OSError):  # let go, as it should be
+            while time.monotonic() < end:
+                s.sendall(burst)
+                highest[0] = max(highest[0], resident_mib(pids[0]))
+    answered = honest_meanwhile(t, node, attack, 4)
+    check(answered > 20, f"{answered} honest batches in 4 s")
+    if os.environ.get("MUSTER_VARIANT", "release") == "release":  # others are slower than the wire
+        check(highest[0] < 2 * 256, f"{highest[0]} MiB resident")
+    status = next(p for p in t.status()["processes"] if p["role"] == "ingest-0")
+    check(status["counters"]["connections_ended"] > 0, "no connection was ended")
+    nothing_died(t, node, pids)
+
+
+def aborts_do_not_end_the_node(t):
+    """an ingest that is made to abort again and again: the node stays, waits a second at most, and the other ingest serves on"""
+    node = t.node("--ingest", "2")
+    other = Client(node.endpoints("ipc")[1])
+    deaths, end = 0, time.monotonic() + 6
+    while time.monotonic() < end:
+        pid = node.pids("ingest").get(0)
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGABRT)
+                deaths += 1
+        check_equal(other.submit([record(t.random)]).words[0].verdict, ACCEPTED, "a client of the other ingest")
+        time.sleep(0.005)
+    check(deaths > 8, f"{deaths} deaths")
+
+    def served():
+        try:
+            return Client(node.endpoints("ipc")[0]).submit([record(t.random)]).words[0].verdict == ACCEPTED
+        except (Failure, OSError):
+            return False
+    wait_until(served, 30, "the ingest to serve again")
+    other.close()
+    conserved(t)
+    node.stop()
+
+
+def silent_connections(t):
+    """connections that say nothing, more than there are descriptors: no abort, clients stay, others get in, over ipc at once"""
+    limit = 900
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    t.muster("key", "new", "field-1", "--out", t.path("field-1.key"))
+    with open(t.path("field-1.key")) as f:
+        public, secret = re.findall(r"(?:public|secret)\s*=\s*(\S{40})", f.read())
+    for kind in ("tcp", "ipc"):
+        node = t.node("--listen", "tcp://127.0.0.1:0", "-s", "ingest.peers=64", "-s", "ingest.handshake_ms=2000", descriptors=limit)
+        if kind == "tcp":
+            t.muster("key", "allow", "field-1", public)
+        pids, ipc, tcp = node.pids("ingest"), node.endpoints("ipc")[0], node.endpoints("tcp")[0]
+        keys = dict(server_key=t.muster("key", "show").text().strip(), public=public, secret=secret)
+        stayed, stayed_tcp = Client(ipc), Client(tcp, **keys)
+        strangers = []
+        for _ in range(limit + 300):
+            s = socket.socket(socket.AF_UNIX if kind == "ipc" else socket.AF_INET)
+            s.setblocking(kind == "ipc")
+            with contextlib.suppress(OSError):
+                s.connect(ipc[len("ipc://"):] if kind == "ipc" else ("127.0.0.1", int(tcp.rsplit(":", 1)[1])))
+            strangers.append(s)
+        wait_until(lambda: "ingest.door-shut" in node.log(), 10, "the door to be shut")
+        for client in (stayed, stayed_tcp):
+            check_equal(client.submit([record(t.random)]).words[0].verdict, ACCEPTED, "who was there before")
+        if kind == "tcp":
+            check_equal(Client(ipc).submit([record(t.random)]).words[0].verdict, ACCEPTED, "a new client over ipc")
+        check(len(os.listdir(f"/proc/{pids[0]}/fd")) < limit - 50, "descriptors are used up")
+        for s in strangers:
+            s.close()
+        for endpoint, more in ((ipc, {}), (tcp, keys)):
+            check_equal(Client(endpoint, **more).submit([record(t.random)]).words[0].verdict, ACCEPTED, "a new client afterwards")
+        nothing_died(t, node, pids)
+
+
+main("hostile", [chosen_routing_id, squatted_routing_ids, message_without_end, pings_behind_what_was_sent, small_messages_without_end,
+                 aborts_do_not_end_the_node, silent_connections])

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -142,16 +143,19 @@ def pids_holding(directory):
 class Node:
     """`muster run`, from its start to its stop. Its standard error is kept in a file: the log is evidence."""
 
-    def __init__(self, test, *arguments, data=None, env=None, wait=True, variant=None):
+    def __init__(self, test, *arguments, data=None, env=None, wait=True, variant=None, descriptors=None):
         self.test = test
         self.data = data or test.data
         self.log_path = test.path(f"node-{len(test.processes)}.log")
         arguments = list(arguments)
         if "--listen" not in arguments:
             arguments += ["--listen", "none"]
+
+        def limited():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
         with open(self.log_path, "wb") as log:
             self.process = test.popen("run", "--data", self.data, *arguments, env=env, stderr=log, stdout=log, stdin=subprocess.DEVNULL,
-                                      start_new_session=True, variant=variant)
+                                      start_new_session=True, variant=variant, preexec_fn=limited if descriptors else None)
         self.ready_line = None
         if wait:
             self.wait_ready()

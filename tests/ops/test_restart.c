@@ -180,6 +180,36 @@ static void what_comes_back_by_itself_is_waited_for_without_end(void **state)
   assert_int_equal(live_and_die(5000, false, 70, 0).verdict, RESTART_STARTS_USED_UP);
 }
 
+/* Whoever may connect can perhaps make an ingest die as often as he likes. */
+static void what_strikes_an_exposed_child_never_ends_the_node(void **state)
+{
+  (void)state;
+  static const uint32_t delays[] = {20, 40, 80, 160, 320, 640, 1000, 1000};
+  r.exposed = true;
+  assert_int_equal(live_and_die(0, true, 0, SIGABRT).verdict, RESTART_AGAIN);
+  for (unsigned i = 0; i < 1000; i++) {
+    struct ops_restart_decision d = live_and_die(i, i % 3 == 0, 0, SIGABRT);
+    assert_int_equal(d.verdict, RESTART_AGAIN);
+    assert_int_equal(d.delay_ms, i + 1 < 8 ? delays[i + 1] : RESTART_DELAY_MAX_MS);
+  }
+  assert_int_equal(r.strikes, 1001);
+  assert_int_equal(live_and_die(998 + RESTART_QUIET_MS, true, 0, SIGABRT).delay_ms, RESTART_DELAY_MAX_MS);
+  assert_int_equal(live_and_die(999 + 3 * RESTART_QUIET_MS, true, 0, SIGABRT).delay_ms, RESTART_DELAY_MS);
+}
+
+static void an_exposed_child_that_cannot_start_ends_the_node_all_the_same(void **state)
+{
+  (void)state;
+  r.exposed = true;
+  for (unsigned i = 0; i < RESTART_STARTS - 1; i++)
+    assert_int_equal(live_and_die(i, false, 0, SIGSEGV).verdict, RESTART_AGAIN);
+  assert_int_equal(live_and_die(5, false, 0, SIGSEGV).verdict, RESTART_STARTS_USED_UP);
+  ops_restart_init(&r);
+  r.exposed = true;
+  assert_int_equal(live_and_die(0, true, 0, SIGABRT).verdict, RESTART_AGAIN);
+  assert_int_equal(live_and_die(1, false, 73, 0).verdict, RESTART_FINAL); /* its own message says why */
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -192,6 +222,8 @@ int main(void)
       cmocka_unit_test_setup(a_hundred_deaths_within_more_than_a_minute_are_not, begin),
       cmocka_unit_test_setup(what_a_restart_cannot_mend_is_final_at_once, begin),
       cmocka_unit_test_setup(what_comes_back_by_itself_is_waited_for_without_end, begin),
+      cmocka_unit_test_setup(what_strikes_an_exposed_child_never_ends_the_node, begin),
+      cmocka_unit_test_setup(an_exposed_child_that_cannot_start_ends_the_node_all_the_same, begin),
       cmocka_unit_test_setup(the_node_ends_with_the_childs_own_code_where_it_says_something, begin),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
