@@ -159,10 +159,11 @@ def damaged_pages(t):
             done = t.muster(*command, code=None)
             text = done.text() if command == ["verify"] else ""
             what = f"way {i}: {command} ended with {done.code}: {text[-1000:]} {done.error()[-1000:]}"
-            check(done.code in ((0, 1) if text else (0, 65)), what)
+            # 76: the bit was one of the format's number, which is told as another version's
+            check(done.code in ((0, 1) if text else (0, 65)) or (done.code == 76 and "format" in done.error()), what)
             check("anitizer" not in done.error(), what)
             if text:
-                seen += done.code
+                seen += done.code != 0
                 check(re.search(r"^shard 0: .*: right$", text, re.M), what)
                 check(done.code == 0 or re.search(r"shard.1", text.replace("shard 1: 0 records", "") + done.error()), what)
     check(seen > 100 / SLOW / 10, f"verify saw {seen} of them")
