@@ -106,8 +106,8 @@ int store_journal_seek(MDB_cursor *cursor, uint64_t sequence, struct store_block
   int code = store_env_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
   if (code == MDB_NOTFOUND)
     code = store_env_cursor_get(cursor, &key, &value, MDB_LAST);
-  else if (!code && load_u64(key.mv_data) != sequence)
-    code = store_env_cursor_get(cursor, &key, &value, MDB_PREV);
+  else if ((!code || code == MDB_CORRUPTED) && key.mv_size == sizeof sequence && load_u64(key.mv_data) != sequence)
+    code = store_env_cursor_get(cursor, &key, &value, MDB_PREV); /* whatever is wrong with the value of the one behind */
   if (!code)
     code = journal_parse(b, &key, &value);
   if (!code && !store_block_holds(b, sequence))

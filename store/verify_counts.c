@@ -72,7 +72,7 @@ int store_verify_tally(struct store_verify *v)
   }
   store_env_cursor_close(walk.cursor);
   v->result.tally_cells += newer_alone(&v->newer, &newer, newer_count, NULL);
-  for (; i < count; i++)
+  for (; code == MDB_NOTFOUND && i < count; i++) /* else the days that could not be read are not wrong, but unknown */
     day_add(v, &day, &v->cells.slots[i], 0, v->cells.slots[i].count);
   day_close(v, &day);
   if (code == MDB_CORRUPTED) {

@@ -18,6 +18,11 @@ from oracle import conserved
 from wire import ACCEPTED, BUSY, Client, record
 
 
+def resident_mib(pid):
+    with open(f"/proc/{pid}/statm") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE") >> 20
+
+
 def raw_connection(path, identity=b""):
     """A ZMTP 3.0 peer by hand (RFC of ZeroMQ 23): greeting, NULL mechanism, READY as a DEALER."""
     s = socket.socket(socket.AF_UNIX)
