@@ -758,7 +758,6 @@ static void a_router_tells_who_is_gone(void **state)
   (void)state;
   struct pair p;
   char endpoint[300];
-  uint32_t met_again = 0;
   int32_t before = 0;
   endpoint_ipc(endpoint, "gone");
   end_init(&p.router, LINK_ROUTER);
@@ -773,7 +772,6 @@ static void a_router_tells_who_is_gone(void **state)
     int32_t connection = p.router.last.connection;
     assert_true(connection > 0);
     assert_true(connection != before || p.router.gone == i - 1);
-    met_again += connection == before;
     before = connection;
     end_close(&p.dealer);
     if (i % 2 == 0) { /* every other time the next one comes at once */
@@ -787,7 +785,6 @@ static void a_router_tells_who_is_gone(void **state)
   }
   run_until(&p.loop, &p.router.gone, 20, 5000);
   assert_int_equal(p.router.gone, 20);
-  assert_true(met_again > 0);
   pair_close(&p);
 }
 
