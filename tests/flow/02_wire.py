@@ -267,7 +267,7 @@ def plain_tcp_client(t):
 
 def flood_does_not_delay_a_single_record(t):
     """behind a flood a single-record client waits a few batches, not the flood's whole queue"""
-    node = t.node("-s", "ingest.credit=256", "-s", "ingest.dispatch_bytes=1M")
+    node = t.node("-s", "ingest.credit=256", "-s", "ingest.dispatch_bytes=1MiB")
     flood, single = connect(node), connect(node)
     streams, one = [wire.stream_of([record(t.random) for _ in range(1000)]) for _ in range(20)], record(t.random)
     answered = 0
