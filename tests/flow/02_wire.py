@@ -2,6 +2,7 @@
 """The protocol, spoken by a client in another language that was written from proto/README.md alone."""
 import os
 import re
+import signal
 import socket
 import threading
 import time
@@ -10,7 +11,7 @@ import uuid
 import zmq
 
 import wire
-from harness import ROOT, check, check_equal, main, number
+from harness import ROOT, check, check_equal, main, number, wait_until
 from oracle import conserved
 from wire import ACCEPTED, BUSY, CONFLICT, DUPLICATE, INVALID, Client, encounter, record, varint
 from wire import wire as pb
@@ -269,23 +270,26 @@ def flood_does_not_delay_a_single_record(t):
     """behind a flood a single-record client waits a few batches, not the flood's whole queue"""
     node = t.node("-s", "ingest.credit=256", "-s", "ingest.dispatch_bytes=1MiB")
     flood, single = connect(node), connect(node)
-    streams, one = [wire.stream_of([record(t.random) for _ in range(1000)]) for _ in range(20)], record(t.random)
-    answered = 0
-
-    def take_answers():
-        taken = 0
-        while flood.socket.poll(0):
-            check(wire.Answer(flood.socket.recv_multipart()).header.batch_verdict == 0, "flood within its credit was told BUSY")
-            taken += 1
-        return taken
+    streams = [wire.stream_of([record(t.random) for _ in range(1000)]) for _ in range(20)]
+    workers = list(node.pids("worker").values())
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
     for i in range(200):
         flood.send([], count=1000, stream=streams[i % 20])
-    answered = take_answers()
-    before = single.submit([one])
-    check_equal(before.words[0].verdict, ACCEPTED, "single record")
-    meanwhile = take_answers()
-    check(meanwhile < 40, f"{meanwhile} batches of the flood were answered between the single record and its verdict, {answered} before it")
-    for _ in range(200 - answered - meanwhile):
+    wait_until(lambda: t.status()["batches_in_flight"] == 200, 20, "the flood to be taken in")
+    single.send([record(t.random)])
+    wait_until(lambda: t.status()["batches_in_flight"] == 201, 20, "the single record to be taken in")
+    for pid in workers:
+        os.kill(pid, signal.SIGCONT)
+    answered, both = 0, zmq.Poller()
+    both.register(flood.socket, zmq.POLLIN)
+    both.register(single.socket, zmq.POLLIN)
+    while single.socket not in dict(both.poll(20000)):
+        check_equal(wire.Answer(flood.receive()).header.batch_verdict, 0, "the flood, within its credit")
+        answered += 1
+    check_equal(wire.Answer(single.receive()).words[0].verdict, ACCEPTED, "single record")
+    check(answered < 60, f"{answered} of 200 batches of the flood were answered before the single record")
+    for _ in range(200 - answered):
         flood.receive()
     node.stop()
 
