@@ -11,7 +11,7 @@ import uuid
 import zmq
 
 import wire
-from harness import ROOT, check, check_equal, main, number, wait_until
+from harness import ROOT, check, check_equal, delimited, main, number, wait_until
 from oracle import conserved
 from wire import ACCEPTED, BUSY, CONFLICT, DUPLICATE, INVALID, Client, encounter, record, varint
 from wire import wire as pb
@@ -270,12 +270,13 @@ def flood_does_not_delay_a_single_record(t):
     """behind a flood a single-record client waits a few batches, not the flood's whole queue"""
     node = t.node("-s", "ingest.credit=256", "-s", "ingest.dispatch_bytes=1MiB")
     flood, single = connect(node), connect(node)
-    streams = [wire.stream_of([record(t.random) for _ in range(1000)]) for _ in range(20)]
+    records = delimited(t.generate(200000, t.seed % 1000))
+    streams = [wire.stream_of(records[i:i + 1000]) for i in range(0, 200000, 1000)]
     workers = list(node.pids("worker").values())
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
     for i in range(200):
-        flood.send([], count=1000, stream=streams[i % 20])
+        flood.send([], count=1000, stream=streams[i])
     wait_until(lambda: t.status()["batches_in_flight"] == 200, 20, "the flood to be taken in")
     single.send([record(t.random)])
     wait_until(lambda: t.status()["batches_in_flight"] == 201, 20, "the single record to be taken in")
