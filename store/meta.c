@@ -18,6 +18,12 @@ int store_meta_open(struct store_env *e, MDB_txn *txn, struct failure *failure)
     code = store_env_entries(txn, unnamed, &entries);
   if (code)
     return store_env_failure(failure, e, code, "its list of databases cannot be read");
+  if (entries == 0 && store_env_marked(e)) /* never the beginning of a new store: what was acknowledged may still be in the file */
+    return failure_set(
+        failure, MUSTER_ERR_CORRUPT,
+        "shard %s: data.mdb says that it is empty although this shard was in use; nothing was changed; bring the file back from a "
+        "backup",
+        e->path);
   if (entries == 0)
     return failure_set(failure, MUSTER_ERR_NOT_FOUND, "shard %s: there is no store yet", e->path);
   MDB_val key = meta_key("format"), value;

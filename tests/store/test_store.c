@@ -1,4 +1,6 @@
 /* Opening a shard: one owner, one process, the right identity and format, and a sentence for everything that is not so. */
+#include <lmdb.h>
+
 #include "damage.h"
 
 #include <dirent.h>
@@ -198,6 +200,28 @@ static void a_cut_data_file_is_seen_before_it_is_touched(void **state)
 }
 
 /* A data file as LMDB makes it, with nothing in it: a beginning, unless the marker says that there was a store. */
+/* A whole LMDB file that says that nothing is in it, as a damaged page can: no beginning either, and not written to. */
+static void an_empty_tree_is_a_beginning_only_without_the_marker(void **state)
+{
+  struct fixture *x = *state;
+  struct failure failure;
+  struct store_reader *r;
+  MDB_env *lmdb;
+  char data[320];
+  fixture_file(x, data, "data.mdb");
+  struct store *s = fixture_open(x);
+  fixture_fill(s, 0, 100, 100);
+  store_close(s);
+  assert_int_equal(unlink(data), 0);
+  assert_int_equal(mdb_env_create(&lmdb), 0);
+  assert_int_equal(mdb_env_open(lmdb, x->path, 0, 0600), 0);
+  mdb_env_close(lmdb);
+  assert_int_equal(open_status(x, &failure), MUSTER_ERR_CORRUPT);
+  assert_non_null(strstr(failure.text, "says that it is empty"));
+  failure = FAILURE_NONE;
+  assert_int_equal(store_reader_open(&r, x->path, &failure), MUSTER_ERR_CORRUPT);
+}
+
 static void an_empty_data_file_is_a_beginning_only_without_the_marker(void **state)
 {
   struct fixture *x = *state;
@@ -433,6 +457,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(a_newer_format_is_named_and_left_alone, setup, teardown),
       cmocka_unit_test_setup_teardown(a_cut_data_file_is_seen_before_it_is_touched, setup, teardown),
       cmocka_unit_test_setup_teardown(an_empty_data_file_is_a_beginning_only_without_the_marker, setup, teardown),
+      cmocka_unit_test_setup_teardown(an_empty_tree_is_a_beginning_only_without_the_marker, setup, teardown),
       cmocka_unit_test_setup_teardown(garbage_is_refused, setup, teardown),
       cmocka_unit_test_setup_teardown(a_directory_that_is_missing_or_not_ours_is_named, setup, teardown),
       cmocka_unit_test_setup_teardown(descriptors_do_not_pass_to_other_programs, setup, teardown),
