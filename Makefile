@@ -32,7 +32,7 @@ SECONDS ?= 600
 PACKAGES_BUILD := gcc make pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler liblmdb-dev libuv1-dev \
                   libinih-dev libjansson-dev libxxhash-dev
 PACKAGES_TEST  := $(PACKAGES_BUILD) g++ clang libclang-rt-14-dev libcmocka-dev valgrind python3 python3-zmq python3-protobuf netcat-openbsd \
-                  clang-format cppcheck help2man git
+                  clang-format cppcheck help2man git strace gnuplot-nox
 PACKAGES_PEERS := postgresql-15 nats-server redis-server rabbitmq-server libpq-dev libnats-dev libhiredis-dev librabbitmq-dev libsqlite3-dev \
                   librocksdb-dev
 MODULES := libzmq libprotobuf-c lmdb libuv inih jansson libxxhash
