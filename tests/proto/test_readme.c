@@ -11,6 +11,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include <inttypes.h>
+
 #include "core/config.h"
 #include "core/limits.h"
 #include "proto/batch.h"
@@ -115,7 +117,9 @@ static void test_every_limit(void **state)
   states("\n| one record | %s bytes |", commas(n, LIMIT_RECORD_BYTES));
   states("\n| unknown fields of a record | %s bytes |", commas(n, LIMIT_UNKNOWN_BYTES));
   states("\n| station, device, officer_reference | %s bytes each |", commas(n, LIMIT_TEXT_BYTES));
-  states("(default at most %u)", config.credit);
+  states("(default %u of %" PRIu64 " KiB; of smaller ones in proportion more, at most 1,024)", config.credit,
+         LIMIT_CREDIT_BYTES / LIMIT_KIB);
+  assert_int_equal(LIMIT_CREDIT, 1024);
   states("(default %s, told in the welcome)", commas(n, config.answer_timeout_ms));
   states("handshake | %u s by default", config.handshake_ms / 1000);
   states("(bytes, %s batches, connections", commas(n, LIMIT_BATCHES_IN_FLIGHT));
