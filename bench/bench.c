@@ -67,41 +67,35 @@ static const struct argp_option options[] = {
     {"json", OPTION_JSON, "FILE", 0, "All of it as one JSON object; `-`: on standard output, in place of the words", 0},
     {0}};
 
-static void number_option(struct argp_state *state, const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *value)
-{
-  if (!ops_options_number(text, min, max, value))
-    argp_error(state, "%s takes a number from %" PRIu64 " to %" PRIu64 ", not \"%s\"", option, min, max, text);
-}
-
 static error_t parse(int key, char *text, struct argp_state *state)
 {
   struct arguments *a = state->input;
   struct bench_stream_options *stream = &a->load.supply.stream;
   uint64_t number = 0;
   switch (key) {
-  case 'w': number_option(state, "--window", text, 1, LIMIT_BATCHES_IN_FLIGHT, &a->window); break;
+  case 'w': ops_options_take_number(state, "--window", text, 1, LIMIT_BATCHES_IN_FLIGHT, &a->window); break;
   case 'r':
-    number_option(state, "--rate", text, 1, 100000000, &number);
+    ops_options_take_number(state, "--rate", text, 1, 100000000, &number);
     a->load.rate = (double)number;
     break;
-  case 'n': number_option(state, "--records", text, 1, STREAM_RECORDS_MAX, &a->records); break;
-  case 't': number_option(state, "--seconds", text, 1, 1000000, &a->seconds); break;
-  case 'b': number_option(state, "--batch", text, 1, LIMIT_BATCH_RECORDS, &a->batch); break;
-  case 's': number_option(state, "--seed", text, 0, UINT64_MAX, &stream->seed); break;
+  case 'n': ops_options_take_number(state, "--records", text, 1, STREAM_RECORDS_MAX, &a->records); break;
+  case 't': ops_options_take_number(state, "--seconds", text, 1, 1000000, &a->seconds); break;
+  case 'b': ops_options_take_number(state, "--batch", text, 1, LIMIT_BATCH_RECORDS, &a->batch); break;
+  case 's': ops_options_take_number(state, "--seed", text, 0, UINT64_MAX, &stream->seed); break;
   case 'p': a->profile = text; break;
   case 'e': a->endpoint = text; break;
   case OPTION_SERVER_KEY: a->server_key = text; break;
   case OPTION_KEY: a->key = text; break;
   case OPTION_JSON: a->json = text; break;
-  case OPTION_SAMPLE: number_option(state, "--sample", text, 1, STREAM_RECORDS_MAX, &a->load.sample_records); break;
+  case OPTION_SAMPLE: ops_options_take_number(state, "--sample", text, 1, STREAM_RECORDS_MAX, &a->load.sample_records); break;
   case OPTION_RECORD_BYTES:
-    number_option(state, "--record-bytes", text, 1, LIMIT_RECORD_BYTES, &number);
+    ops_options_take_number(state, "--record-bytes", text, 1, LIMIT_RECORD_BYTES, &number);
     stream->record_bytes = (uint32_t)number;
     break;
   case OPTION_ENCODE: a->load.encode = true; break;
-  case OPTION_TIMEOUT: number_option(state, "--timeout", text, 1, 1000000, &a->timeout_s); break;
+  case OPTION_TIMEOUT: ops_options_take_number(state, "--timeout", text, 1, 1000000, &a->timeout_s); break;
   case OPTION_DUPLICATES:
-    number_option(state, "--duplicates", text, 0, 99, &number);
+    ops_options_take_number(state, "--duplicates", text, 0, 99, &number);
     a->load.supply.resends_per_10000 = (uint32_t)number * 100;
     break;
   case OPTION_IDS:

@@ -70,25 +70,19 @@ static const struct argp_option options[] = {
     {"quiet", 'q', NULL, 0, "No progress line", 0},
     {0}};
 
-static void number_option(struct argp_state *state, const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *value)
-{
-  if (!ops_options_number(text, min, max, value))
-    argp_error(state, "%s takes a number from %" PRIu64 " to %" PRIu64 ", not \"%s\"", option, min, max, text);
-}
-
 static error_t parse(int key, char *text, struct argp_state *state)
 {
   struct submit *s = state->input;
   switch (key) {
   case 'e': s->endpoint = text; break;
-  case 'b': number_option(state, "--batch", text, 1, LIMIT_BATCH_RECORDS, &s->batch); break;
-  case 'w': number_option(state, "--window", text, 1, LIMIT_BATCHES_IN_FLIGHT, &s->window); break;
-  case 't': number_option(state, "--timeout", text, 1, 1000000, &s->timeout_s); break;
+  case 'b': ops_options_take_number(state, "--batch", text, 1, LIMIT_BATCH_RECORDS, &s->batch); break;
+  case 'w': ops_options_take_number(state, "--window", text, 1, LIMIT_BATCHES_IN_FLIGHT, &s->window); break;
+  case 't': ops_options_take_number(state, "--timeout", text, 1, 1000000, &s->timeout_s); break;
   case 'q': s->quiet = true; break;
   case OPTION_SERVER_KEY: s->server_key = text; break;
   case OPTION_KEY: s->key = text; break;
   case OPTION_VERDICTS: s->verdicts = text; break;
-  case OPTION_TOTAL: number_option(state, "--total", text, 1, UINT64_MAX, &s->total); break;
+  case OPTION_TOTAL: ops_options_take_number(state, "--total", text, 1, UINT64_MAX, &s->total); break;
   case OPTION_FORMAT:
     s->format_given = true;
     s->ndjson = strcmp(text, "ndjson") == 0;

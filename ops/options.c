@@ -1,5 +1,6 @@
 #include "ops/options.h"
 
+#include <inttypes.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -150,6 +151,12 @@ bool ops_options_number(const char *text, uint64_t min, uint64_t max, uint64_t *
     return false;
   *value = number;
   return true;
+}
+
+void ops_options_take_number(struct argp_state *state, const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *value)
+{
+  if (!ops_options_number(text, min, max, value))
+    argp_error(state, "%s takes a number from %" PRIu64 " to %" PRIu64 ", not \"%s\"", option, min, max, text);
 }
 
 void ops_complain(const char *command, const char *format, ...)

@@ -20,6 +20,8 @@ void ops_options_parse(const struct argp *argp, int argc, char **argv, void *inp
 
 /* A decimal number in the range, nothing before or behind it. */
 bool ops_options_number(const char *text, uint64_t min, uint64_t max, uint64_t *value);
+/* The same in a command's parser: where it is none, the command ends with a sentence that names the option (64). */
+void ops_options_take_number(struct argp_state *state, const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *value);
 
 /* "muster COMMAND: sentence" on standard error. */
 void ops_complain(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
