@@ -148,19 +148,51 @@ static void on_assertion(MDB_env *lmdb, const char *text)
   store_guard_broken();
 }
 
+/* The next map of the file from its beginning on, as the system tells them. */
+static bool env_next_map(FILE *maps, ino_t inode, uintptr_t *begin, uintptr_t *end)
+{
+  char line[LIMIT_PATH_BYTES + 128];
+  uint64_t offset, of;
+  while (fgets(line, sizeof line, maps))
+    if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %*s %" SCNx64 " %*s %" SCNu64, begin, end, &offset, &of) == 4 && !offset &&
+        of == (uint64_t)inode && strstr(line, "/" STORE_FILE_DATA))
+      return true;
+  return false;
+}
+
+/* Before the file is opened: maps of it that are not the one to come. */
+static void env_note_foreign(struct store_env *e)
+{
+  char data[LIMIT_PATH_BYTES];
+  struct stat st;
+  uintptr_t begin, end;
+  store_env_path(e, data, STORE_FILE_DATA);
+  e->foreign_count = 0;
+  FILE *maps = stat(data, &st) == 0 ? fopen("/proc/self/maps", "re") : NULL;
+  while (maps && e->foreign_count < STORE_ENV_FOREIGN_MAX && env_next_map(maps, st.st_ino, &begin, &end))
+    e->foreign[e->foreign_count++] = begin;
+  if (maps)
+    fclose(maps);
+}
+
+static bool env_is_foreign(const struct store_env *e, uintptr_t begin)
+{
+  for (unsigned i = 0; i < e->foreign_count; i++)
+    if (e->foreign[i] == begin)
+      return true;
+  return false;
+}
+
 /* LMDB does not say where it has mapped the file; the system does. An environment that is not found has the guard alone. */
 static void env_find_map(struct store_env *e)
 {
-  char line[LIMIT_PATH_BYTES + 128];
   struct stat st;
+  uintptr_t begin, end;
   int fd;
   e->map = NULL;
   FILE *maps = mdb_env_get_fd(e->lmdb, &fd) == 0 && fstat(fd, &st) == 0 ? fopen("/proc/self/maps", "re") : NULL;
-  while (maps && !e->map && fgets(line, sizeof line, maps)) {
-    uintptr_t begin, end;
-    uint64_t offset, inode;
-    if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %*s %" SCNx64 " %*s %" SCNu64, &begin, &end, &offset, &inode) != 4 || offset ||
-        inode != (uint64_t)st.st_ino || !strstr(line, "/" STORE_FILE_DATA) || store_guard_knows(e->slot, begin))
+  while (maps && !e->map && env_next_map(maps, st.st_ino, &begin, &end)) {
+    if (env_is_foreign(e, begin))
       continue;
     e->map = (const uint8_t *)begin;
     e->map_size = end - begin;
@@ -186,6 +218,7 @@ static int env_open_guarded(struct store_env *e, unsigned flags)
 static int env_make(struct store_env *e, unsigned flags, uint64_t map_bytes)
 {
   store_guard_map(e->slot, NULL, 0, e->path);
+  env_note_foreign(e);
   int code = mdb_env_create(&e->lmdb);
   if (code)
     return code;

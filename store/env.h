@@ -28,6 +28,8 @@
 
 enum store_env_mode { STORE_ENV_WRITE, STORE_ENV_READ };
 
+#define STORE_ENV_FOREIGN_MAX 8u
+
 struct store_env {
   MDB_env *lmdb;
   MDB_dbi meta, journal, tally, quarantine, quota;
@@ -37,6 +39,8 @@ struct store_env {
   enum store_env_mode mode;
   const uint8_t *map; /* where data.mdb is mapped, map_size bytes of addresses; NULL where the system does not tell */
   uint64_t map_size;
+  uintptr_t foreign[STORE_ENV_FOREIGN_MAX]; /* other maps of the file in this process, as a fork inherits one */
+  unsigned foreign_count;
   uint64_t file_size; /* as last looked at: it only grows */
   bool broken;        /* a write was left by a fault: nothing of LMDB can be given back, and the process has to end */
 };

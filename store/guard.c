@@ -16,7 +16,6 @@ static const int guard_signals[] = {SIGBUS, SIGSEGV, SIGFPE};
 static struct sigaction guard_before[GUARD_SIGNALS]; /* who handled them before */
 static struct {
   uintptr_t base, size;
-  pid_t pid;                             /* a child after fork does not have the map */
   char sentence[LIMIT_PATH_BYTES + 192]; /* ready to be written: a handler may format nothing */
 } guard_maps[STORE_ENVIRONMENTS_MAX];
 static _Thread_local struct store_guard *guard_top;
@@ -91,14 +90,5 @@ void store_guard_map(unsigned slot, const void *base, size_t size, const char *p
            "muster verify tells more\n",
            path);
   guard_maps[slot].size = size;
-  guard_maps[slot].pid = getpid();
   guard_maps[slot].base = (uintptr_t)base;
-}
-
-bool store_guard_knows(unsigned but, uintptr_t base)
-{
-  for (unsigned i = 0; i < STORE_ENVIRONMENTS_MAX; i++)
-    if (i != but && guard_maps[i].base == base && guard_maps[i].pid == getpid())
-      return true;
-  return false;
 }

@@ -33,7 +33,6 @@ void store_guard_leave(struct store_guard *g);
 _Noreturn void store_guard_broken(void);
 
 /* Names a shard's map (slot: of its environment) and sets the handlers. base NULL: no longer mapped. */
-bool store_guard_knows(unsigned but, uintptr_t base); /* another slot has its map there */
 void store_guard_map(unsigned slot, const void *base, size_t size, const char *path);
 
 #endif

@@ -39,6 +39,7 @@ units() {
   [ "$variant" = release ] || dir=$B/$variant
   for test in $(find tests -name 'test_*.c' | sort); do
     name=${test#tests/} name=${name%.c}
+    [ "$name" = store/test_guard ] && [ $# -gt 0 ] && continue # reads where nothing is, on purpose: errors to valgrind
     log=$LOG/unit-$variant${1:+-$(basename "$1")}-${name//\//-}.log
     timeout 600 "$@" "$dir/tests/$name" >"$log" 2>&1
     local code=$? ok bad
