@@ -99,7 +99,7 @@ set grid lc rgb '#dddddd'; set border 3; set xtics nomirror; set ytics nomirror;
 set ylabel 'million records/s'; plot '{data}' index 0 using 1:2 with lines lw 2 lc rgb '#1f5fa8' title 'durable rate'
 set ylabel 'ms, window of 16'; plot '{data}' index 0 using 1:4 with lines lw 2 lc rgb '#c8641e' title 'p99', '' index 0 using 1:3 with lines lw 2 lc rgb '#1f5fa8' title 'p50'
 set xlabel 'million records stored'; set ylabel 'MiB'; set key top left
-plot '{data}' index 1 using 1:3 with lines lw 2 lc rgb '#888888' title 'resident, all processes (ends with the page cache of the map)', '' index 1 using 1:2 with lines lw 2 lc rgb '#1f5fa8' title 'index'
+plot '{data}' index 1 using 1:3 with lines lw 2 lc rgb '#888888' title 'resident, all processes (mapped pages of the files included)', '' index 1 using 1:2 with lines lw 2 lc rgb '#1f5fa8' title 'index'
 unset multiplot
 """
     try:
