@@ -204,7 +204,7 @@ bench-check bench-baseline: deps-test
 
 bench-peers: deps-peers
 	@$(MAKE) --no-print-directory -j$$(nproc) all peers tools
-	@bench/peers.py $(B)/muster
+	@bench/peers.py
 
 kills: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=faults all

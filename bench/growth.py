@@ -4,7 +4,6 @@ Prints a table, writes build/bench/growth.json and the plot build/bench/growth.p
 
 Closed loop over ipc, two workers, batches of 1,000, window 16, 2 % resubmissions, fsync before every ack; each store ends with `muster verify`."""
 import os
-import re
 import subprocess
 import threading
 import time
@@ -20,12 +19,6 @@ COLUMN_BYTES = 36  # id, digest, offset: what the journal keeps of a record besi
 
 BARS = {"rate_50m_over_1m": (">=", 0.85), "v4_over_v7": (">=", 0.95), "index_bytes_per_record": ("<=", 32), "restart_kill_s": ("<=", 10), "restart_clean_s": ("<=", 1),
         "disk_overhead_bytes": ("<=", 60), "device_write_factor": ("<=", 1.3)}
-
-
-def touch_memory(size_bytes):
-    """First touch of memory is dear on a virtual machine whose host gives it page by page; what the page cache will use is touched before the clock starts, by a process that
-    then ends."""
-    subprocess.run([os.path.join(harness.TOOLS, "touch"), str(size_bytes)], check=True)
 
 
 def device_written():
@@ -122,8 +115,8 @@ def main():
     harness.require_disk(need)
     facts = harness.machine()
     harness.print_machine(facts)
-    memory = int(re.search(r"MemAvailable: +(\d+)", open("/proc/meminfo").read()).group(1)) * 1024
-    touch_memory(min(int(memory * 0.85), need + RECORDS * 40))
+    memory = harness.memory_available()
+    harness.warm_memory()
     pairs = []
     for i in range(3):
         order = ("v7", "v4") if i % 2 == 0 else ("v4", "v7")

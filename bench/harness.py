@@ -19,6 +19,7 @@ WORK = os.environ.get("MUSTER_BENCH_WORK", os.path.join(ROOT, "build", "bench"))
 TOOLS = os.path.join(ROOT, "build", "bench")
 RECORD_BYTES = 260
 running = []
+fillers = []
 
 
 def fail(sentence, code=70):
@@ -149,12 +150,36 @@ class Node:
 
 @atexit.register
 def stop_all():
+    for path in fillers:
+        if os.path.exists(path):
+            os.unlink(path)
     for node in list(running):
         for pid in [*node.children().values(), node.process.pid]:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+
+
+def memory_available():
+    return int(re.search(r"MemAvailable: +(\d+)", open("/proc/meminfo").read()).group(1)) * 1024
+
+
+def warm_memory():
+    """Fills the page cache with the pages of a file that has no blocks, as the cache of a machine that has been up for a week is full. What a store then writes takes the
+    place of pages that were touched before. Without it a virtual machine's first runs measure how fast its host gives memory: on some it takes back at once what is free,
+    and gives a page again at its next touch for several microseconds. The file goes when the benchmark ends. WARM=no leaves it out."""
+    if os.environ.get("WARM") == "no":
+        print("the page cache is as it was found (WARM=no)", flush=True)
+        return
+    path, left = os.path.join(WORK, "warm"), memory_available()
+    print(f"filling the page cache, {left / 1e9:.0f} GB, so that no run waits for memory that was never touched", flush=True)
+    fillers.append(path)
+    with open(path, "wb+", buffering=0) as f:
+        f.truncate(left)
+        buffer = bytearray(1 << 20)
+        while f.readinto(buffer):
+            pass
 
 
 def fdatasync_ms(size_bytes, rounds=50):

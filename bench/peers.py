@@ -5,7 +5,7 @@ after them, since machines drift. Every round has a fresh server in a fresh dire
 should be. A peer that is not here is reported absent and its ratio is null. bench/peers/README.md says what each figure means and what is not claimed; the settings
 of the servers stand below, each with its reason; those of the clients in bench/peers/*.c.
 
-    bench/peers.py [MUSTER]       prints a table, writes build/bench/peers.json
+    bench/peers.py                prints a table, writes build/bench/peers.json
     RECORDS_SMALL=2000000 RECORDS_LARGE=10000000 ROUNDS=3    distinct records, and rounds at the small size (one at the large)
     PEERS=all     or some, separated by commas
     PEERS_DIR=/var/tmp            where servers and Muster keep their data; not a tmpfs, whose fdatasync does nothing
@@ -31,9 +31,11 @@ import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-MUSTER = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else os.path.join(ROOT, "build", "muster")
-BENCH = os.path.join(os.path.dirname(MUSTER), "bench")
+import harness
+from harness import free_port, number
+
+MUSTER = harness.MUSTER
+BENCH = os.path.join(harness.ROOT, "build", "bench")
 DRIVERS = os.path.join(BENCH, "peers")
 SMALL = int(os.environ.get("RECORDS_SMALL", "2000000"))
 LARGE = int(os.environ.get("RECORDS_LARGE", "10000000" if "RECORDS_SMALL" not in os.environ else str(5 * SMALL)))
@@ -61,12 +63,6 @@ class Failed(Exception):
 
 def remaining():
     return max(1.0, BUDGET_S - (time.monotonic() - STARTED))
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def descendants(pid):
@@ -360,62 +356,9 @@ PEERS = [Postgresql("postgresql", "PostgreSQL"), Nats("nats", "NATS JetStream"),
 
 # ---- Muster ----
 
-def number(text):
-    return int(text.replace(",", ""))
-
-
-class Node:
-    """A fresh node with two workers, on tcp with CURVE and on ipc; ends with `muster verify`."""
-
-    def __init__(self, world):
-        self.data, self.log = directory_for(world, "muster"), os.path.join(world, "muster.log")
-        self.key = os.path.join(world, "submitter.key")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.key)
-        self.command("key", "new", "bench", "--out", self.key)
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen([MUSTER, "run", "--data", self.data, "--workers", "2", "--listen", "tcp://127.0.0.1:0"], stderr=log, stdin=subprocess.DEVNULL,
-                                            start_new_session=True)
-        deadline = time.monotonic() + 60
-        while not (found := re.search(r"muster: ready: .*?(tcp://\S+)", self.said())):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise Failed(f"the node did not start: {self.said()[-400:]!r}")
-            time.sleep(0.02)
-        self.endpoint = found.group(1)
-        self.command("key", "allow", "bench", self.command("key", "show", self.key).strip(), "--data", self.data)
-        self.server_key = self.command("key", "show", "--data", self.data).strip()
-
-    def said(self):
-        with open(self.log, "rb") as f:
-            return f.read().decode("utf-8", "replace")
-
-    @staticmethod
-    def command(*arguments):
-        done = subprocess.run([MUSTER, *arguments], capture_output=True, text=True)
-        if done.returncode:
-            raise Failed(f"muster {arguments[0]}: {done.stderr.strip()}")
-        return done.stdout
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(60)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-    def verified(self):
-        """How many records a stopped node has, after everything was read again."""
-        return number(re.search(r"verified: ([\d,]+) records", self.command("verify", "--data", self.data)).group(1))
-
-
 def muster_load(node, stream):
     """The load on Muster, and the one place that knows how it is made: {sent, acknowledged, fresh, wall_s, client_cpu_s}. Pre-encoded, batches of 1,000, window 16."""
-    command = [MUSTER, "submit", stream.path, "--endpoint", node.endpoint, "--server-key", node.server_key, "--key", node.key, "--batch", "1000", "--window", "16", "--quiet"]
+    command = [MUSTER, "submit", stream.path, *node.client, "--batch", "1000", "--window", "16", "--quiet"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
         client = subprocess.run(command, capture_output=True, text=True, timeout=remaining())
@@ -432,23 +375,21 @@ def muster_load(node, stream):
 
 class Muster(Peer):
     def run(self, world, stream):
-        with Node(world) as node:
-            report = muster_load(node, stream)
-        report["stored"] = node.verified()
-        shutil.rmtree(node.data, ignore_errors=True)
-        return report | {"ack": "after fdatasync", "durable": True, "dedup": "for ever", "verdict": "new, known, conflict, invalid"}
+        node = harness.Node("muster", curve=True)
+        report = muster_load(node, stream)
+        node.stop(stream.distinct)
+        return report | {"stored": stream.distinct} | {"ack": "after fdatasync", "durable": True, "dedup": "for ever", "verdict": "new, known, conflict, invalid"}
 
 
 def idle(world):
     """Acks of single records, both servers up and idle, their rounds alternating: medians in ms of Muster over ipc and PostgreSQL on its unix socket."""
     peer, ours, theirs, stream = PEERS[0], [], [], Stream(world, IDLE_ROUNDS * IDLE_RECORDS, resubmitted_percent=0)
-    with peer.server(world) as (base, port), Node(world) as node:
+    node = harness.Node("muster")
+    with peer.server(world) as (base, port):
         for i in range(IDLE_ROUNDS):
             ours.append(driver("muster_idle", stream.path, node.data, IDLE_RECORDS, i * IDLE_RECORDS)["ack_p50_ms"])
             theirs.append(driver(peer.name, stream.path, f"host={base} port={port} user=muster dbname=postgres", IDLE_RECORDS)["ack_p50_ms"])
-    if (stored := node.verified()) != IDLE_ROUNDS * IDLE_RECORDS:
-        raise Failed(f"idle: {stored} records are stored, not {IDLE_ROUNDS * IDLE_RECORDS}")
-    shutil.rmtree(node.data, ignore_errors=True)
+    node.stop(IDLE_ROUNDS * IDLE_RECORDS)
     return statistics.median(ours), statistics.median(theirs)
 
 
@@ -470,14 +411,14 @@ class Stream:
             raise Failed(f"sent {sent:,} of {self.lines:,} records")
 
 
-def fsync_us(world):
-    return int(subprocess.run([os.path.join(BENCH, "sync"), world, "1048576", "30"], capture_output=True, text=True, check=True).stdout)
+def fsync_us():
+    return round(harness.fdatasync_ms(1 << 20, 30) * 1000)
 
 
 def checked_round(peer, world, stream):
     """A round's report; Failed where a record is missing, unanswered, or there twice."""
     os.sync()  # what was written before is not this round's to wait for
-    sync = fsync_us(world)
+    sync = fsync_us()
     report = peer.run(world, stream)
     stream.learn(report["sent"])
     if report["acknowledged"] != report["sent"]:
@@ -569,7 +510,7 @@ def print_bars(summary, idle_ms):
 
 
 def measure(world):
-    syncs, rows, idle_ms = [fsync_us(world)], {}, {"muster": None, "postgresql": None}
+    syncs, rows, idle_ms = [fsync_us()], {}, {"muster": None, "postgresql": None}
     small, large, unordered = Stream(world, SMALL), Stream(world, LARGE), Stream(world, SMALL, ids="v4")
     muster = Muster("muster", "Muster, tcp with CURVE")
     print(f"{small.bytes >> 20:,} and {large.bytes >> 20:,} MiB of records, 2 % sent twice; fdatasync of 1 MiB {syncs[0]:,} us", flush=True)
@@ -584,7 +525,7 @@ def measure(world):
         sizes = [(small, ROUNDS if isinstance(peer, (Postgresql, Nats, Redis)) else 1), (large, 1)]
         rounds_of(peer, world, (sizes if peer.large else sizes[:1]) + ([(unordered, 1)] if peer.tree else []), rows)
     rounds_of(muster, world, [(small, ROUNDS), (large, 1), (unordered, 1)], rows)
-    syncs.append(fsync_us(world))
+    syncs.append(fsync_us())
     return rows, idle_ms, syncs
 
 
@@ -609,7 +550,7 @@ def main():
     if SMALL < 1000 or LARGE <= SMALL or ROUNDS < 1:
         print("peers: RECORDS_SMALL is at least 1,000, RECORDS_LARGE more than that, ROUNDS at least 1", file=sys.stderr)
         sys.exit(64)
-    world = world_make()
+    harness.WORK = world = world_make()
     for stale in [e for e in os.listdir(BENCH) if e.startswith("failed-") or e == "peers.json"]:
         os.unlink(os.path.join(BENCH, stale))
     try:

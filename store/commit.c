@@ -46,12 +46,12 @@ int store_begin(struct store *s)
   return MUSTER_OK;
 }
 
-uint64_t store_prefetch(struct store *s, const uint8_t id[16])
+uint64_t store_fingerprint(const struct store *s, const uint8_t id[16])
 {
-  const uint64_t fingerprint = digest_fingerprint(id, s->meta.fingerprint_seed) & s->fingerprint_mask;
-  store_index_prefetch(&s->index, fingerprint);
-  return fingerprint;
+  return digest_fingerprint(id, s->meta.fingerprint_seed) & s->fingerprint_mask;
 }
+
+void store_prefetch(const struct store *s, uint64_t fingerprint) { store_index_prefetch(&s->index, fingerprint); }
 
 /* A disk that cannot give the bytes is as bad as one that gives wrong ones. */
 static bool writer_reads_intact(const struct store_block *b)
@@ -225,7 +225,7 @@ static int refused_is_stored(struct store *s, const struct store_refused *entry)
       view.field[FIELD_ENCOUNTER_ID].size != 16)
     return 0;
   const uint8_t *id = view.field[FIELD_ENCOUNTER_ID].bytes;
-  const int found = store_find(s, id, store_prefetch(s, id), &sequence, stored);
+  const int found = store_find(s, id, store_fingerprint(s, id), &sequence, stored);
   if (found <= 0)
     return found;
   digest_content(digest, &view);
@@ -270,12 +270,32 @@ static bool fold_due(const struct store *s, uint64_t records)
   return s->cells.used >= STORE_TALLY_FOLD_CELLS || records - s->meta.tally_records >= STORE_TALLY_FOLD_RECORDS;
 }
 
+/* Who resubmits asks for the columns of a block, and nobody for its records until someone exports them: of the block before this one, which
+ * is on the disk, only the columns stay in the page cache. A store that outgrows the memory then keeps in it what makes it fast. */
+static int commit_uncache_last(struct store *s)
+{
+  MDB_cursor *cursor;
+  struct store_block last;
+  if (!s->last_block)
+    return 0;
+  int code = store_env_cursor_open(s->txn, s->env.journal, &cursor);
+  if (code)
+    return code;
+  code = store_journal_seek(cursor, s->last_block, &last);
+  store_env_cursor_close(cursor);
+  if (!code)
+    store_env_uncache(&s->env, last.bytes, last.header.bytes);
+  return code;
+}
+
 /* Puts everything into LMDB's transaction; next becomes the meta of the state after it. */
 static int commit_write(struct store *s, struct store_meta *next)
 {
   int code = FAULT("store.before-commit") ? errno : writer_need_txn(s);
   if (!code && store_cells_flush(&s->cells))
     code = ENOMEM;
+  if (!code)
+    code = commit_uncache_last(s);
   if (!code && s->block.count) {
     code = store_block_builder_write(&s->block, s->txn, s->env.journal, next->records + 1, next->shard, next->chain);
     next->records += s->block.count;
@@ -313,6 +333,7 @@ int store_commit(struct store *s, struct failure *failure)
       writer_stop(s, code, "a commit failed; what was acknowledged before stands, nothing of this transaction is; the shard stops");
     else
       store_env_cover(&s->env);
+    s->last_block = s->block.count ? s->meta.records + 1 : 0;
   }
   store_transaction_abort(s);
   if (s->failure.status)

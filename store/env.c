@@ -540,3 +540,10 @@ void store_env_cover(const struct store_env *e)
   if (mdb_env_get_fd(e->lmdb, &fd) == 0 && fstat(fd, &st) == 0 && (uint64_t)st.st_size < wanted && ftruncate(fd, (off_t)wanted) != 0)
     return;
 }
+
+void store_env_uncache(const struct store_env *e, const uint8_t *bytes, size_t size)
+{
+  int fd;
+  if (e->map && mdb_env_get_fd(e->lmdb, &fd) == 0)
+    posix_fadvise(fd, (off_t)(bytes - e->map), (off_t)size, POSIX_FADV_DONTNEED); /* advice: what is not taken costs memory, nothing else */
+}

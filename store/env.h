@@ -84,6 +84,9 @@ uint64_t store_env_map_bytes(const struct store_env *e);
  * cut file. */
 void store_env_cover(const struct store_env *e);
 
+/* Bytes of data.mdb that LMDB has handed out and that are on the disk need not stay in the page cache. Whole pages of them go at once. */
+void store_env_uncache(const struct store_env *e, const uint8_t *bytes, size_t size);
+
 bool store_env_marked(const struct store_env *e); /* the marker is there */
 /* The path of a file in the shard's directory; out has LIMIT_PATH_BYTES. */
 void store_env_path(const struct store_env *e, char *out, const char *file);

@@ -55,8 +55,11 @@ void store_clear_readers(struct store *s);
 
 int store_begin(struct store *s); /* MUSTER_OK or the error that stopped the store */
 
-/* Prefetches the index for an id; call it for a whole run of records before store_find. Returns the fingerprint, to be passed on. */
-uint64_t store_prefetch(struct store *s, const uint8_t id[16]);
+/* What the index knows an id by, for the calls below. */
+uint64_t store_fingerprint(const struct store *s, const uint8_t id[16]);
+/* Asks for the index's memory; call it for a whole run of records, one right after the other, before the first store_find: a processor
+ * waits for many lines from memory at once, but not if there is other work between. */
+void store_prefetch(const struct store *s, uint64_t fingerprint);
 /* Whether the id is stored or appended in this transaction; confirmed against the full 16 bytes. 1: found, with sequence and digest of the first copy. 0: not found. Negative: error. */
 int store_find(struct store *s, const uint8_t id[16], uint64_t fingerprint, uint64_t *sequence, uint8_t digest[16]);
 

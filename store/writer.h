@@ -26,6 +26,7 @@ struct store {
   struct store_index index;  /* runs ahead of meta by what the transaction in hand appended */
   uint8_t *blocks_checked;   /* a bit per sequence that the start found, set on the first of a block whose checksum was held against it */
   uint64_t blocks_unchecked; /* sequences up to this one need that bit; what this process has committed itself needs none */
+  uint64_t last_block;       /* where the block of the commit before begins; 0: it had none */
   struct store_block_builder block; /* the transaction in hand: sequences meta.records + 1 and on */
   struct store_cells cells;         /* the records after meta.tally_records, those of the transaction in hand included */
   struct store_quarantine_limits quarantine_limits;

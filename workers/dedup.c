@@ -10,7 +10,7 @@ static const uint8_t *id_of(const struct dedup_candidate *c) { return c->view.fi
 
 void dedup_prepare(struct store *store, struct dedup_candidate *c)
 {
-  c->fingerprint = store_prefetch(store, id_of(c));
+  c->fingerprint = store_fingerprint(store, id_of(c));
   digest_content(c->digest, &c->view);
 }
 
@@ -33,6 +33,8 @@ static uint32_t dedup_judge(struct store *store, const struct dedup_candidate *c
 int dedup_settle(struct store *store, uint32_t shard, const struct dedup_candidate *run, size_t count)
 {
   int status = MUSTER_OK;
+  for (const struct dedup_candidate *c = run; c < run + count; c++)
+    store_prefetch(store, c->fingerprint);
   for (const struct dedup_candidate *c = run; c < run + count; c++) {
     uint64_t sequence = 0;
     uint32_t verdict = dedup_judge(store, c, &sequence, &status);
@@ -48,7 +50,7 @@ int dedup_settle(struct store *store, uint32_t shard, const struct dedup_candida
 int dedup_judge_unread(struct store *store, const uint8_t id[16], const uint8_t *bytes, size_t size, uint64_t *sequence)
 {
   uint8_t first_digest[16];
-  int found = store_find(store, id, store_prefetch(store, id), sequence, first_digest);
+  int found = store_find(store, id, store_fingerprint(store, id), sequence, first_digest);
   if (found <= 0)
     return found < 0 ? found : MUSTER__V1__VERDICT__VERDICT_UNSPECIFIED;
   int same = store_has_bytes(store, *sequence, bytes, size);

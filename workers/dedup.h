@@ -21,7 +21,7 @@ struct dedup_candidate {
   uint8_t digest[16];
 };
 
-/* Digests the record and asks for its place in the index. View, receipt and word are set by the caller. */
+/* Digests the record. View, receipt and word are set by the caller. */
 void dedup_prepare(struct store *store, struct dedup_candidate *candidate);
 
 /* Writes the verdict word of each candidate, in order: ACCEPTED (appended in this transaction), DUPLICATE or CONFLICT with the first

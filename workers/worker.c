@@ -96,8 +96,7 @@ static int worker_judge_unread(struct worker *w, const struct group_record *r)
 }
 
 /* Gives every record of the group its verdict word, and makes true what the words say: when it returns MUSTER_OK, all of it is durable.
- * Records go in runs, each prepared (its index line is on its way from memory) while those before it in the run still are, then
- * deduplicated in order. */
+ * Records go in runs: each is decoded and digested, then all are looked up at once, in order. */
 static int worker_commit_group(struct worker *w)
 {
   struct group_cursor cursor;

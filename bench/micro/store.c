@@ -61,7 +61,7 @@ static bool store_fill(void)
     store_begin(store);
     for (uint32_t end = i + COMMIT < set.count ? i + COMMIT : set.count; i < end; i++) {
       const struct micro_record *r = &set.record[i];
-      (void)store_append(store, &r->view, r->digest, store_prefetch(store, micro_record_id(r)),
+      (void)store_append(store, &r->view, r->digest, store_fingerprint(store, micro_record_id(r)),
                          &receipt); /* an error stays until the commit */
     }
     if (store_commit(store, &failure) != MUSTER_OK)
@@ -86,7 +86,7 @@ static uint32_t run_find_hit(void)
   uint8_t digest[16];
   for (uint32_t i = 0; i < set.count; i++) {
     const uint8_t *id = micro_record_id(&set.record[i]);
-    done += store_find(store, id, store_prefetch(store, id), &sequence, digest) == 1 && sequence == i + 1;
+    done += store_find(store, id, store_fingerprint(store, id), &sequence, digest) == 1 && sequence == i + 1;
   }
   return done;
 }

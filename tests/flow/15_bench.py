@@ -93,12 +93,12 @@ def script(t, name, **settings):
 
 def throughput_script(t):
     """make bench, in short form"""
-    script(t, "throughput", RECORDS="100000", ROUNDS="1", SECONDS="2")
+    script(t, "throughput", WARM="no", RECORDS="100000", ROUNDS="1", SECONDS="2")
 
 
 def growth_script(t):
     """make bench-growth, in short form"""
-    script(t, "growth", RECORDS="500000")
+    script(t, "growth", WARM="no", RECORDS="500000")
 
 
 main("bench", [closed_counts, words_and_mistakes, standstill_is_seen, nobody_is_there, throughput_script, growth_script])

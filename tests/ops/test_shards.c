@@ -21,7 +21,7 @@ static void append(struct store *s, uint8_t number)
   uint64_t sequence;
   assert_true(scan_encounter(&view, bytes, sizeof bytes, &fault));
   digest_content(digest, &view);
-  uint64_t fingerprint = store_prefetch(s, bytes + 2);
+  uint64_t fingerprint = store_fingerprint(s, bytes + 2);
   assert_int_equal(store_find(s, bytes + 2, fingerprint, &sequence, found), 0);
   assert_true(store_append(s, &view, digest, fingerprint, &receipt) > 0);
 }

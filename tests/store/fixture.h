@@ -134,7 +134,7 @@ static inline uint64_t fixture_put(struct store *s, uint64_t n, bool *fresh)
   uint64_t sequence = 0;
   const struct store_receipt receipt = {.submitter = (uint32_t)(n % 3), .received_us = (int64_t)(1000 + n / 10)};
   fixture_record(&r, n, 0);
-  const uint64_t fingerprint = store_prefetch(s, r.id);
+  const uint64_t fingerprint = store_fingerprint(s, r.id);
   const int found = store_find(s, r.id, fingerprint, &sequence, digest);
   assert_in_range(found, 0, 1);
   if (fresh)
@@ -171,7 +171,7 @@ static inline void fixture_expect(struct store *s, uint64_t n, uint64_t sequence
   uint8_t digest[16];
   uint64_t found = 0;
   fixture_record(&r, n, 0);
-  assert_int_equal(store_find(s, r.id, store_prefetch(s, r.id), &found, digest), sequence ? 1 : 0);
+  assert_int_equal(store_find(s, r.id, store_fingerprint(s, r.id), &found, digest), sequence ? 1 : 0);
   assert_int_equal(found, sequence);
   if (sequence)
     assert_memory_equal(digest, r.digest, 16);

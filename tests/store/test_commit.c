@@ -94,7 +94,7 @@ static void the_first_copys_digest_is_told(void **state)
   fixture_record(&other, 1, 1);
   assert_memory_not_equal(first.digest, other.digest, 16);
   assert_int_equal(store_begin(s), MUSTER_OK);
-  assert_int_equal(store_find(s, other.id, store_prefetch(s, other.id), &sequence, digest), 1);
+  assert_int_equal(store_find(s, other.id, store_fingerprint(s, other.id), &sequence, digest), 1);
   assert_int_equal(sequence, 2);
   assert_memory_equal(digest, first.digest, 16);
   store_close(s);
@@ -128,7 +128,7 @@ static void a_full_block_refuses_and_commits(void **state)
   for (uint64_t n = 0; n < LIMIT_COMMIT_RECORDS; n++)
     assert_int_equal(fixture_put(s, n, NULL), n + 1);
   fixture_record(&r, LIMIT_COMMIT_RECORDS, 0);
-  assert_int_equal(store_append(s, &r.view, r.digest, store_prefetch(s, r.id), &receipt), 0);
+  assert_int_equal(store_append(s, &r.view, r.digest, store_fingerprint(s, r.id), &receipt), 0);
   assert_int_equal(store_commit(s, &failure), MUSTER_OK);
   fixture_expect_all(s, LIMIT_COMMIT_RECORDS);
   store_close(s);
@@ -335,7 +335,7 @@ static void a_full_map_stops_the_store_and_loses_nothing(void **state)
   fixture_record(&r, 0, 0);
   assert_int_equal(store_begin(s), MUSTER_ERR_FULL);
   s->in_transaction = true; /* a caller that did not listen */
-  assert_int_equal(store_find(s, r.id, store_prefetch(s, r.id), &sequence, digest), MUSTER_ERR_FULL);
+  assert_int_equal(store_find(s, r.id, store_fingerprint(s, r.id), &sequence, digest), MUSTER_ERR_FULL);
   assert_int_equal(store_append(s, &r.view, r.digest, 0, &(struct store_receipt){0}), 0);
   failure = FAILURE_NONE;
   assert_int_equal(store_commit(s, &failure), MUSTER_ERR_FULL);

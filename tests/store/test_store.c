@@ -352,7 +352,7 @@ static void a_flipped_column_is_refused_when_it_is_first_looked_at(void **state)
     assert_int_equal(store_begin(s), MUSTER_OK);
     fixture_expect(s, 99, 100); /* of the block before */
     fixture_record(&r, 107, 0);
-    assert_int_equal(store_find(s, r.id, store_prefetch(s, r.id), &sequence, digest), MUSTER_ERR_CORRUPT);
+    assert_int_equal(store_find(s, r.id, store_fingerprint(s, r.id), &sequence, digest), MUSTER_ERR_CORRUPT);
     assert_int_equal(store_commit(s, &failure), MUSTER_ERR_CORRUPT);
     assert_non_null(strstr(failure.text, "the block of sequences 101 to 200 "));
     store_close(s);
@@ -388,7 +388,7 @@ static void a_record_with_damaged_bytes_is_not_called_stored(void **state)
     fixture_expect(s, 99, 100); /* of the block before */
     fixture_expect(s, 99, 100);
     fixture_record(&r, 107, round);
-    assert_int_equal(store_find(s, r.id, store_prefetch(s, r.id), &sequence, digest), MUSTER_ERR_CORRUPT);
+    assert_int_equal(store_find(s, r.id, store_fingerprint(s, r.id), &sequence, digest), MUSTER_ERR_CORRUPT);
     assert_int_equal(store_commit(s, &failure), MUSTER_ERR_CORRUPT);
     assert_non_null(strstr(failure.text, x->path));
     assert_non_null(strstr(failure.text, "the block of sequences 101 to 200 contradicts its checksum"));

@@ -226,7 +226,7 @@ static void too_many_cells_fold_as_well(void **state)
       struct fixture_record r;
       fixture_record(&r, n, 0);
       r.view.field[FIELD_ENCOUNTER_TIME].number = (int64_t)(n * 7919 % count) * FIXTURE_DAY_US;
-      assert_int_equal(store_append(s, &r.view, r.digest, store_prefetch(s, r.id), &(struct store_receipt){0}), n + 1);
+      assert_int_equal(store_append(s, &r.view, r.digest, store_fingerprint(s, r.id), &(struct store_receipt){0}), n + 1);
     }
     assert_int_equal(store_commit(s, &failure), MUSTER_OK);
     assert_int_equal(s->cells.capacity, STORE_TALLY_CAPACITY);

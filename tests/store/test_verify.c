@@ -269,7 +269,7 @@ static void append_wrongly(struct fixture *x, void (*spoil)(struct fixture_recor
   spoil(&r);
   assert_int_equal(store_begin(s), MUSTER_OK);
   assert_int_equal(
-      store_append(s, &r.view, r.digest, store_prefetch(s, r.view.field[FIELD_ENCOUNTER_ID].bytes), &(struct store_receipt){0}),
+      store_append(s, &r.view, r.digest, store_fingerprint(s, r.view.field[FIELD_ENCOUNTER_ID].bytes), &(struct store_receipt){0}),
       RECORDS + 1);
   assert_int_equal(store_commit(s, &failure), MUSTER_OK);
   store_close(s);
