@@ -8,54 +8,26 @@
 #include "muster/status.h"
 #include "store/read.h"
 
-/* A table grows by 9/20 when it is four fifths full: between 20 and 29 bytes an entry. */
+/* A table grows by 9/20 when it is four fifths full: between 20 and 29 bytes an entry, and 32 with what a page rounds up. */
 #define INDEX_CAPACITY_MIN 224u
 #define INDEX_BYTES_MIN ((uint64_t)STORE_INDEX_TABLES * INDEX_PAGE_BYTES)
 #define INDEX_OVERHANG_MIN 32u /* slots past capacity: more than a run of a table four fifths full is likely to need */
 #define INDEX_PAGE_BYTES 4096u
 #define INDEX_PAGE_SLOTS (INDEX_PAGE_BYTES / sizeof(struct store_index_slot))
-#define INDEX_HUGE_BYTES ((size_t)2 << 20) /* a huge page, of the machines that have them */
 
 static size_t table_bytes(uint32_t total) { return (size_t)total * sizeof(struct store_index_slot); }
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1; not in glibc 2.36 */
-#endif
-
-/* Addresses for a table, nothing behind them yet; those of a large one begin where a huge page can. */
-static uint8_t *table_reserve(size_t bytes)
-{
-  const size_t spare = bytes < INDEX_HUGE_BYTES ? 0 : INDEX_HUGE_BYTES;
-  uint8_t *p = mmap(NULL, bytes + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p == MAP_FAILED)
-    return NULL;
-  const size_t before = spare ? -(uintptr_t)p % INDEX_HUGE_BYTES : 0;
-  if (before)
-    munmap(p, before);
-  if (spare - before)
-    munmap(p + before + bytes, spare - before);
-  return p + before;
-}
-
 /* Tables are mapped one by one and grow with mremap: the pages they have stay theirs, so that only what is added is faulted in (with one
- * call), and nothing is held twice. At fifty million records a search in small pages waits longer for the page table than for the slot:
- * tables of two megabytes and more ask for huge ones. Where the kernel cannot do what is advised, touching does it page by page. */
+ * call), and nothing is held twice. */
 static struct store_index_slot *table_take(const struct store_index_table *t, uint32_t total)
 {
   const size_t old_bytes = table_bytes(t->total), bytes = table_bytes(total);
-  uint8_t *p = table_reserve(bytes);
-  if (!p)
+  void *p = t->slots ? mremap(t->slots, old_bytes, bytes, MREMAP_MAYMOVE)
+                     : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED)
     return NULL;
-  if (t->slots && mremap(t->slots, old_bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, p) == MAP_FAILED) {
-    munmap(p, bytes);
-    return NULL;
-  }
-  if (bytes >= INDEX_HUGE_BYTES)
-    madvise(p, bytes, MADV_HUGEPAGE);
-  madvise(p + old_bytes, bytes - old_bytes, MADV_POPULATE_WRITE);
-  if (bytes >= INDEX_HUGE_BYTES)
-    madvise(p, bytes / INDEX_HUGE_BYTES * INDEX_HUGE_BYTES, MADV_COLLAPSE);
-  return (struct store_index_slot *)(void *)p;
+  madvise((uint8_t *)p + old_bytes, bytes - old_bytes, MADV_POPULATE_WRITE); /* where the kernel cannot, touching does it page by page */
+  return p;
 }
 
 /* Spreads a table that became larger, in two sweeps: all entries to the end, then each to its home or right behind its predecessor.
@@ -104,7 +76,7 @@ static int table_resize(struct store_index *x, struct store_index_table *t, uint
 
 static uint64_t capacity_for(uint64_t wanted) { return wanted < INDEX_CAPACITY_MIN ? INDEX_CAPACITY_MIN : wanted; }
 
-/* Tables fill evenly; begun at sizes that are spread over one growth, they never come to grow together. */
+/* Tables fill evenly; begun at sizes that are spread over one growth, they do not come to grow together. */
 static uint64_t capacity_staggered(uint64_t capacity, unsigned table)
 {
   return capacity + capacity * 9 * table / (20 * STORE_INDEX_TABLES);

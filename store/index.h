@@ -1,12 +1,11 @@
 /*
  * The index of a shard: from the fingerprint of an id to the sequence of its record, in memory only, derived from the
- * journal. 64 tables by the top bits of the fingerprint, each grown in its turn: their sizes are staggered, so that no two
- * grow in the same moment, no growth is long, and none needs twice the memory of the whole. A table is open addressing
- * with linear probing, kept in ascending order of fingerprints from front to back: a search ends at the first larger one
- * (two or three slots on average, where unordered probing of a nearly full table looks at ten), and growing and loading
- * sweep memory once. Large tables lie in huge pages where the system has them. Different ids may share a fingerprint: a
- * lookup yields every candidate, in the order of insertion, and the caller confirms it against the full id. Owner: the
- * writer of the shard (verify has one of its own). Inside store/ only.
+ * journal. 1,024 tables by the top bits of the fingerprint, each grown in its turn: their sizes are staggered, so that few
+ * grow in the same moment, no growth is long, and none needs twice the memory of the whole. A table is open addressing with linear probing, kept in ascending order of
+ * fingerprints from front to back: a search ends at the first larger one (two or three slots on average, where unordered
+ * probing of a nearly full table looks at ten), and growing and loading sweep memory once. Different ids may share a
+ * fingerprint: a lookup yields every candidate, in the order of insertion, and the caller confirms it against the full
+ * id. Owner: the writer of the shard (verify has one of its own). Inside store/ only.
  */
 #ifndef MUSTER_STORE_INDEX_H
 #define MUSTER_STORE_INDEX_H
@@ -14,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define STORE_INDEX_BITS 6
+#define STORE_INDEX_BITS 10
 #define STORE_INDEX_TABLES (1u << STORE_INDEX_BITS)
 
 struct store_index_slot {
