@@ -11,6 +11,7 @@
 #include "store/writer.h"
 
 #define COMMIT 250u                               /* records of a block where several are stored */
+#define RUN 64 /* records looked up together, as the worker does */
 #define FINGERPRINT_SEED UINT64_C(0x6d7573746572) /* a shard draws its own; here the places in the index must repeat */
 #define SUBMITTER 1u
 
@@ -84,9 +85,13 @@ static uint32_t run_find_hit(void)
   uint32_t done = 0;
   uint64_t sequence;
   uint8_t digest[16];
-  for (uint32_t i = 0; i < set.count; i++) {
-    const uint8_t *id = micro_record_id(&set.record[i]);
-    done += store_find(store, id, store_fingerprint(store, id), &sequence, digest) == 1 && sequence == i + 1;
+  uint64_t fingerprint[RUN];
+  for (uint32_t i = 0; i < set.count; i += RUN) {
+    const uint32_t count = set.count - i < RUN ? set.count - i : RUN;
+    for (uint32_t j = 0; j < count; j++)
+      store_prefetch(store, fingerprint[j] = store_fingerprint(store, micro_record_id(&set.record[i + j])));
+    for (uint32_t j = 0; j < count; j++)
+      done += store_find(store, micro_record_id(&set.record[i + j]), fingerprint[j], &sequence, digest) == 1 && sequence == i + j + 1;
   }
   return done;
 }
