@@ -4,7 +4,7 @@
 #   make run        the surge of fiscal year 2021, end to end, against the published figures
 #   make test       every test; ends with "N passed, N failed"
 #   make bench      throughput beside the limit of the machine; bench-growth: one store to fifty million records
-#   make bench-peers     beside PostgreSQL, NATS, Redis, RabbitMQ, SQLite, RocksDB and LMDB, in one run of about 20 minutes
+#   make bench-peers     beside PostgreSQL, NATS, Redis, RabbitMQ, SQLite, RocksDB and LMDB, in one run of about 7 minutes
 #   make bench-micro     nanoseconds a record of each step of a record's way
 #   make bench-check     instructions a record of each, against the baseline (bench-baseline: renews it)
 #   make kills      ROUNDS=1000  kill -9 at seeded moments, with an oracle outside the node
