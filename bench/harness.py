@@ -22,9 +22,13 @@ running = []
 fillers = []
 
 
+class Broken(SystemExit):
+    """What ends a benchmark, told already; its code is the exit code."""
+
+
 def fail(sentence, code=70):
     print(f"bench: {sentence}", file=sys.stderr, flush=True)
-    sys.exit(code)
+    raise Broken(code)
 
 
 def number(text):
@@ -102,13 +106,11 @@ class Node:
         return found
 
     def usage(self):
-        """CPU seconds and bytes written to the device, by process."""
+        """CPU seconds and resident bytes, by process."""
         tick, all_of_it = os.sysconf("SC_CLK_TCK"), {}
         for name, pid in self.children().items():
             fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
-            written = re.search(r"^write_bytes: (\d+)", open(f"/proc/{pid}/io").read(), re.M)
-            all_of_it[name] = {"cpu_s": (int(fields[11]) + int(fields[12])) / tick, "written": int(written.group(1)),
-                               "rss_bytes": int(fields[21]) * os.sysconf("SC_PAGE_SIZE")}
+            all_of_it[name] = {"cpu_s": (int(fields[11]) + int(fields[12])) / tick, "rss_bytes": int(fields[21]) * os.sysconf("SC_PAGE_SIZE")}
         return all_of_it
 
     def bench(self, *arguments):
@@ -149,11 +151,17 @@ class Node:
 
 
 @atexit.register
-def stop_all():
+def clean_up():
     for path in fillers:
         if os.path.exists(path):
             os.unlink(path)
+    stop_all()
+
+
+def stop_all():
+    """Ends the nodes that a round which failed has left."""
     for node in list(running):
+        running.remove(node)
         for pid in [*node.children().values(), node.process.pid]:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -180,6 +188,17 @@ def warm_memory():
         buffer = bytearray(1 << 20)
         while f.readinto(buffer):
             pass
+
+
+def device_written():
+    """Bytes written to the device under WORK since boot, by whoever; None where the kernel does not tell. What the kernel accounts to a process counts a folio of 2 MiB again for
+    each part of it that is written."""
+    try:
+        device = os.stat(WORK).st_dev
+        with open(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat") as f:
+            return int(f.read().split()[6]) * 512
+    except OSError:
+        return None
 
 
 def fdatasync_ms(size_bytes, rounds=50):

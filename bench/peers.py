@@ -6,7 +6,7 @@ should be. A peer that is not here is reported absent and its ratio is null. ben
 of the servers stand below, each with its reason; those of the clients in bench/peers/*.c.
 
     bench/peers.py                prints a table, writes build/bench/peers.json
-    RECORDS_SMALL=2000000 RECORDS_LARGE=10000000 ROUNDS=3    distinct records, and rounds at the small size (one at the large)
+    RECORDS_SMALL=2000000 RECORDS_LARGE=10000000 ROUNDS=3    distinct records, and rounds of each judged figure
     PEERS=all     or some, separated by commas
     PEERS_DIR=/var/tmp            where servers and Muster keep their data; not a tmpfs, whose fdatasync does nothing
 
@@ -18,7 +18,6 @@ small size for those that have one, with UUIDv4; reported, without a bar."""
 import contextlib
 import json
 import os
-import platform
 import pwd
 import re
 import resource
@@ -49,6 +48,9 @@ CORES = os.cpu_count()
 # name in peers.json: (is met by, bar). Muster's rate over the peer's, but for the idle ack, which is a time over a time.
 BARS = {"postgresql_ratio_2m": (">=", 4), "nats_ratio_2m": (">=", 4), "redis_ratio_2m": (">=", 4), "postgresql_ratio": (">=", 5), "nats_ratio": (">=", 5),
         "redis_ratio": (">=", 5), "rabbitmq_blob_ratio": (">=", 1), "idle_over_postgresql": ("<=", 2)}
+
+
+JUDGED = ("postgresql", "nats", "redis", "rabbitmq_blob")  # and so measured in as many rounds as Muster
 
 
 class Absent(Exception):
@@ -375,21 +377,31 @@ def muster_load(node, stream):
 
 class Muster(Peer):
     def run(self, world, stream):
-        node = harness.Node("muster", curve=True)
-        report = muster_load(node, stream)
-        node.stop(stream.distinct)
+        try:
+            node = harness.Node("muster", curve=True)
+            report = muster_load(node, stream)
+            node.stop(stream.distinct)
+        except harness.Broken:
+            raise Failed("the node or its store is not as it should be; the sentence is above")
+        finally:
+            harness.stop_all()
         return report | {"stored": stream.distinct} | {"ack": "after fdatasync", "durable": True, "dedup": "for ever", "verdict": "new, known, conflict, invalid"}
 
 
 def idle(world):
     """Acks of single records, both servers up and idle, their rounds alternating: medians in ms of Muster over ipc and PostgreSQL on its unix socket."""
     peer, ours, theirs, stream = PEERS[0], [], [], Stream(world, IDLE_ROUNDS * IDLE_RECORDS, resubmitted_percent=0)
-    node = harness.Node("muster")
-    with peer.server(world) as (base, port):
-        for i in range(IDLE_ROUNDS):
-            ours.append(driver("muster_idle", stream.path, node.data, IDLE_RECORDS, i * IDLE_RECORDS)["ack_p50_ms"])
-            theirs.append(driver(peer.name, stream.path, f"host={base} port={port} user=muster dbname=postgres", IDLE_RECORDS)["ack_p50_ms"])
-    node.stop(IDLE_ROUNDS * IDLE_RECORDS)
+    try:
+        with peer.server(world) as (base, port):
+            node = harness.Node("muster")
+            mine = lambda i: ours.append(driver("muster_idle", stream.path, node.data, IDLE_RECORDS, i * IDLE_RECORDS)["ack_p50_ms"])
+            other = lambda i: theirs.append(driver(peer.name, stream.path, f"host={base} port={port} user=muster dbname=postgres", IDLE_RECORDS)["ack_p50_ms"])
+            for i in range(IDLE_ROUNDS):
+                for one in (mine, other) if i % 2 == 0 else (other, mine):
+                    one(i)
+        node.stop(IDLE_ROUNDS * IDLE_RECORDS)
+    finally:
+        harness.stop_all()
     return statistics.median(ours), statistics.median(theirs)
 
 
@@ -456,7 +468,7 @@ def rounds_of(peer, world, streams, rows):
 def keep_logs(world, name):
     for entry in os.listdir(world):
         if entry.endswith(".log"):
-            shutil.copy(os.path.join(world, entry), os.path.join(BENCH, f"failed-{name}-{entry}"))
+            shutil.copy(os.path.join(world, entry), os.path.join(os.environ.get("MUSTER_BENCH_WORK", BENCH), f"failed-{name}-{entry}"))
 
 
 def rate(rows, name, label):
@@ -514,7 +526,7 @@ def measure(world):
     small, large, unordered = Stream(world, SMALL), Stream(world, LARGE), Stream(world, SMALL, ids="v4")
     muster = Muster("muster", "Muster, tcp with CURVE")
     print(f"{small.bytes >> 20:,} and {large.bytes >> 20:,} MiB of records, 2 % sent twice; fdatasync of 1 MiB {syncs[0]:,} us", flush=True)
-    rounds_of(muster, world, [(small, ROUNDS), (large, 1), (unordered, 1)], rows)
+    rounds_of(muster, world, [(small, ROUNDS), (large, ROUNDS), (unordered, 1)], rows)
     try:
         if CHOSEN == ["all"] or "postgresql" in CHOSEN:
             idle_ms["muster"], idle_ms["postgresql"] = idle(world)
@@ -522,9 +534,10 @@ def measure(world):
         idle_ms["why"] = str(why)
         print(f"  idle acks: no figure: {why}", flush=True)
     for peer in PEERS:
-        sizes = [(small, ROUNDS if isinstance(peer, (Postgresql, Nats, Redis)) else 1), (large, 1)]
+        count = ROUNDS if peer.name in JUDGED else 1
+        sizes = [(small, count), (large, count)]
         rounds_of(peer, world, (sizes if peer.large else sizes[:1]) + ([(unordered, 1)] if peer.tree else []), rows)
-    rounds_of(muster, world, [(small, ROUNDS), (large, 1), (unordered, 1)], rows)
+    rounds_of(muster, world, [(small, ROUNDS), (large, ROUNDS), (unordered, 1)], rows)
     syncs.append(fsync_us())
     return rows, idle_ms, syncs
 
@@ -550,20 +563,25 @@ def main():
     if SMALL < 1000 or LARGE <= SMALL or ROUNDS < 1:
         print("peers: RECORDS_SMALL is at least 1,000, RECORDS_LARGE more than that, ROUNDS at least 1", file=sys.stderr)
         sys.exit(64)
-    harness.WORK = world = world_make()
-    for stale in [e for e in os.listdir(BENCH) if e.startswith("failed-") or e == "peers.json"]:
-        os.unlink(os.path.join(BENCH, stale))
+    results, world = harness.WORK, world_make()
+    os.makedirs(results, exist_ok=True)
+    harness.WORK = world
+    for stale in [e for e in os.listdir(results) if e.startswith("failed-") or e == "peers.json"]:
+        os.unlink(os.path.join(results, stale))
+    facts = harness.machine()
+    harness.print_machine(facts)
     try:
+        harness.warm_memory()
         rows, idle_ms, syncs = measure(world)
     finally:
         shutil.rmtree(world, ignore_errors=True)
     summary = summary_of(rows, idle_ms)
     result = {"summary": summary, "bars": {k: {"bar": f"{sign} {bar}", "met": judged(k, summary[k])} for k, (sign, bar) in BARS.items()},
               "records_small": SMALL, "records_large": LARGE, "resubmitted_percent": 2, "batch": 1000, "seconds": round(time.monotonic() - STARTED),
-              "host": {"kernel": platform.release(), "cores": CORES, "machine": platform.machine()}, "fdatasync_1mib_us": syncs, "idle_ack_p50_ms": idle_ms,
+              "machine": facts, "fdatasync_1mib_us": syncs, "idle_ack_p50_ms": idle_ms,
               "settings": {p.name: {k: {"value": v, "why": why} for k, (v, why) in p.settings.items()} for p in PEERS},
               "rows": list(rows.values())}
-    with open(os.path.join(BENCH, "peers.json"), "w") as f:
+    with open(os.path.join(results, "peers.json"), "w") as f:
         json.dump(result, f, indent=2)
     print_table(rows)
     print_bars(summary, idle_ms)

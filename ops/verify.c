@@ -25,7 +25,7 @@ static const char doc[] =
     "\v"
     "Works beside a running node and on a stopped one, and changes nothing. Exit 1 where something is wrong, with the exact block.\n"
     "\n"
-    "Shards are read one after the other; each takes 24 bytes of memory for each of its records, beside the node's own. Where there is "
+    "Shards are read one after the other; each takes 28 bytes of memory for each of its records, beside the node's own. Where there is "
     "less, "
     "nothing is read and the number needed is told (exit 71).\n"
     "\n"

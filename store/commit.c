@@ -270,22 +270,17 @@ static bool fold_due(const struct store *s, uint64_t records)
   return s->cells.used >= STORE_TALLY_FOLD_CELLS || records - s->meta.tally_records >= STORE_TALLY_FOLD_RECORDS;
 }
 
-/* Who resubmits asks for the columns of a block, and nobody for its records until someone exports them: of the block before this one, which
- * is on the disk, only the columns stay in the page cache. A store that outgrows the memory then keeps in it what makes it fast. */
-static int commit_uncache_last(struct store *s)
+/* Who resubmits asks for the columns of a block, and nobody for its records until someone exports them: of a block that is on the disk only
+ * the columns stay in the page cache. A store that outgrows the memory then keeps in it what makes it fast. Of the newest blocks all stays:
+ * the kernel still has their pages in hand, and would wait for every processor to let go of them. Nothing is read here, or the pages would
+ * be mapped and had to stay. Advice: what goes wrong costs memory. */
+static void commit_uncache(struct store *s)
 {
-  MDB_cursor *cursor;
-  struct store_block last;
-  if (!s->last_block)
-    return 0;
-  int code = store_env_cursor_open(s->txn, s->env.journal, &cursor);
-  if (code)
-    return code;
-  code = store_journal_seek(cursor, s->last_block, &last);
-  store_env_cursor_close(cursor);
-  if (!code)
-    store_env_uncache(&s->env, last.bytes, last.header.bytes);
-  return code;
+  struct store_recent *r = &s->recent[s->meta.blocks % STORE_RECENT_BLOCKS];
+  MDB_val key = {.mv_size = sizeof r->first, .mv_data = &r->first}, value;
+  if (r->bytes >= STORE_UNCACHE_BYTES_MIN && store_env_get(s->txn, s->env.journal, &key, &value) == 0 && value.mv_size > r->bytes)
+    store_env_uncache(&s->env, (const uint8_t *)value.mv_data + value.mv_size - r->bytes, r->bytes);
+  *r = (struct store_recent){.first = s->meta.records + 1, .bytes = s->block.bytes_used};
 }
 
 /* Puts everything into LMDB's transaction; next becomes the meta of the state after it. */
@@ -294,9 +289,8 @@ static int commit_write(struct store *s, struct store_meta *next)
   int code = FAULT("store.before-commit") ? errno : writer_need_txn(s);
   if (!code && store_cells_flush(&s->cells))
     code = ENOMEM;
-  if (!code)
-    code = commit_uncache_last(s);
   if (!code && s->block.count) {
+    commit_uncache(s);
     code = store_block_builder_write(&s->block, s->txn, s->env.journal, next->records + 1, next->shard, next->chain);
     next->records += s->block.count;
     next->record_bytes += s->block.bytes_used;
@@ -333,7 +327,6 @@ int store_commit(struct store *s, struct failure *failure)
       writer_stop(s, code, "a commit failed; what was acknowledged before stands, nothing of this transaction is; the shard stops");
     else
       store_env_cover(&s->env);
-    s->last_block = s->block.count ? s->meta.records + 1 : 0;
   }
   store_transaction_abort(s);
   if (s->failure.status)

@@ -544,6 +544,7 @@ void store_env_cover(const struct store_env *e)
 void store_env_uncache(const struct store_env *e, const uint8_t *bytes, size_t size)
 {
   int fd;
-  if (e->map && mdb_env_get_fd(e->lmdb, &fd) == 0)
-    posix_fadvise(fd, (off_t)(bytes - e->map), (off_t)size, POSIX_FADV_DONTNEED); /* advice: what is not taken costs memory, nothing else */
+  const uint64_t at = (uint64_t)((uintptr_t)bytes - (uintptr_t)e->map);
+  if (e->map && at < e->map_size && mdb_env_get_fd(e->lmdb, &fd) == 0)
+    posix_fadvise(fd, (off_t)at, (off_t)size, POSIX_FADV_DONTNEED);
 }

@@ -8,7 +8,7 @@
 #include "muster/status.h"
 #include "store/read.h"
 
-/* A table grows by 9/20 when it is four fifths full: between 20 and 29 bytes an entry, and 32 with what a page rounds up. */
+/* A table grows by 9/20 when it is four fifths full: between 20 and 29 bytes an entry, 25 over all of them. */
 #define INDEX_CAPACITY_MIN 224u
 #define INDEX_BYTES_MIN ((uint64_t)STORE_INDEX_TABLES * INDEX_PAGE_BYTES)
 #define INDEX_OVERHANG_MIN 32u /* slots past capacity: more than a run of a table four fifths full is likely to need */

@@ -102,7 +102,7 @@ int store_reader_drop(const struct store_reader *r, enum store_drop what, const 
 
 /* ---- verify ---- */
 
-#define STORE_VERIFY_RECORD_BYTES 24u /* of memory, for each record of the shard in hand */
+#define STORE_VERIFY_RECORD_BYTES 28u /* of memory, for each record of the shard in hand */
 
 struct store_verify_result {
   uint64_t blocks, records, bytes; /* read and found right */

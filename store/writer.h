@@ -20,15 +20,23 @@
 #include "store/store.h"
 #include "store/tally.h"
 
+#define STORE_RECENT_BLOCKS 8u
+#define STORE_UNCACHE_BYTES_MIN 65536u /* less is not worth a call of the kernel */
+
+struct store_recent {
+  uint64_t first; /* sequence */
+  uint32_t bytes; /* of the records, at the block's end; 0: there is none */
+};
+
 struct store {
   struct store_env env;
   struct store_meta meta;    /* of the last commit; quarantine numbers are those of the transaction in hand */
   struct store_index index;  /* runs ahead of meta by what the transaction in hand appended */
   uint8_t *blocks_checked;   /* a bit per sequence that the start found, set on the first of a block whose checksum was held against it */
   uint64_t blocks_unchecked; /* sequences up to this one need that bit; what this process has committed itself needs none */
-  uint64_t last_block;       /* where the block of the commit before begins; 0: it had none */
-  struct store_block_builder block; /* the transaction in hand: sequences meta.records + 1 and on */
-  struct store_cells cells;         /* the records after meta.tally_records, those of the transaction in hand included */
+  struct store_recent recent[STORE_RECENT_BLOCKS]; /* the newest blocks of this process, a ring by their number */
+  struct store_block_builder block;                /* the transaction in hand: sequences meta.records + 1 and on */
+  struct store_cells cells;                        /* the records after meta.tally_records, those of the transaction in hand included */
   struct store_quarantine_limits quarantine_limits;
   uint64_t quarantine_overflow;
   uint64_t index_records_max; /* 0: no bound */

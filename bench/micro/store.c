@@ -11,7 +11,7 @@
 #include "store/writer.h"
 
 #define COMMIT 250u                               /* records of a block where several are stored */
-#define RUN 64 /* records looked up together, as the worker does */
+#define RUN 64                                    /* records looked up together, as the worker does */
 #define FINGERPRINT_SEED UINT64_C(0x6d7573746572) /* a shard draws its own; here the places in the index must repeat */
 #define SUBMITTER 1u
 

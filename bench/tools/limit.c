@@ -6,6 +6,7 @@
  */
 #include <limits.h>
 #include <lmdb.h>
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,8 @@ static void append(const char *directory, long blocks, size_t block_bytes, int r
   MDB_txn *txn;
   MDB_dbi dbi;
   char byte = 0, *block = malloc(block_bytes);
+  mallopt(M_MMAP_THRESHOLD, 64 << 20); /* as the workers do: the pages of a block are kept from commit to commit */
+  mallopt(M_TRIM_THRESHOLD, 64 << 20);
   must(!block || mkdir(directory, 0700) ? MDB_PANIC : 0, "a directory and memory for a block");
   memset(block, 'm', block_bytes);
   must(mdb_env_create(&env), "create");
