@@ -90,7 +90,7 @@ needs() { for suite in "$@"; do has "$suite" && return 0; done; return 1; }
 
 if has tidy; then one tidy tests/tidy.sh; fi
 before=$failed
-if needs builds flows valgrind; then one build-gcc build release all unit tools; fi
+if needs builds flows valgrind; then one build-gcc build release all unit tools peers; fi
 if needs builds units flows asan; then one build-faults build faults all unit; fi
 if needs builds asan; then one build-asan build asan all unit; fi
 if has builds; then one build-clang make --no-print-directory -j"$JOBS" B=$B/clang CC=clang all; fi

@@ -85,9 +85,15 @@ def script(t, name, **settings):
     check(done.returncode in (0, 1) and "Traceback" not in done.stderr, f"{name}.py: exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
     with open(os.path.join(t.path("bench"), f"{name}.json")) as f:
         result = json.load(f)
-    for figure in result["bars"]:
-        check(isinstance(result["summary"].get(figure), (int, float)), f"{name}.json has no {figure}")
+    missed = []
+    for figure, bar in result["bars"].items():
+        value, (sign, bound) = result["summary"].get(figure), bar.split()
+        check(isinstance(value, (int, float)), f"{name}.json has no {figure}")
         check(figure in done.stdout, f"the table of {name} has no {figure}")
+        if value < float(bound) if sign == ">=" else value > float(bound):
+            missed.append(figure)
+    check_equal(done.returncode, 1 if missed else 0, f"exit code of {name}.py, bars missed: {missed}")
+    check_equal(done.stdout.count("NOT MET"), len(missed), "bars told to be missed")
     check(not [path for path, _, names in os.walk(t.path("bench")) if "data.mdb" in names], f"{name}.py leaves a store behind")
 
 
@@ -96,9 +102,23 @@ def throughput_script(t):
     script(t, "throughput", WARM="no", RECORDS="100000", ROUNDS="1", SECONDS="2")
 
 
+def peers_script(t):
+    """make bench-peers, in short form, with the one peer that needs no server"""
+    if os.environ.get("MUSTER_VARIANT", "release") != "release":
+        raise Skipped("figures are of the release build")
+    settings = {"WARM": "no", "PEERS": "lmdb", "RECORDS_SMALL": "2000", "ROUNDS": "1", "PEERS_DIR": "/var/tmp", "MUSTER_BENCH_WORK": t.path("bench")}
+    done = subprocess.run([os.path.join(ROOT, "bench", "peers.py")], env={**os.environ, **settings}, capture_output=True, text=True, timeout=240)
+    check_equal(done.returncode, 0, f"exit of peers.py\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    with open(t.path("bench/peers.json")) as f:
+        result = json.load(f)
+    check(result["summary"]["lmdb_ratio"] > 0, "a figure for LMDB")
+    check(result["summary"]["postgresql_ratio"] is None, "what was not asked for has no figure")
+    check_equal(sum(row["absent"] == "not asked for" for row in result["rows"]), sum(row["peer"] not in ("muster", "lmdb") for row in result["rows"]), "rows that say why they are empty")
+
+
 def growth_script(t):
     """make bench-growth, in short form"""
-    script(t, "growth", WARM="no", RECORDS="500000")
+    script(t, "growth", WARM="no", RECORDS="500000", PAIRS="1")
 
 
-main("bench", [closed_counts, words_and_mistakes, standstill_is_seen, nobody_is_there, throughput_script, growth_script])
+main("bench", [closed_counts, words_and_mistakes, standstill_is_seen, nobody_is_there, throughput_script, growth_script, peers_script])
