@@ -5,6 +5,7 @@
 #   make test       every test; ends with "N passed, N failed"
 #   make bench      throughput beside the limit of the machine; bench-growth: one store to fifty million records
 #   make bench-peers     beside PostgreSQL, NATS, Redis, RabbitMQ, SQLite, RocksDB and LMDB, in one run of about 7 minutes
+#   make bench-where     where the time of a record goes, from a profile, in a table that adds up
 #   make bench-micro     nanoseconds a record of each step of a record's way
 #   make bench-check     instructions a record of each, against the baseline (bench-baseline: renews it)
 #   make kills      ROUNDS=1000  kill -9 at seeded moments, with an oracle outside the node
@@ -68,7 +69,7 @@ say =
 else
 say = @printf '  %-5s %s\n' $(1) $(2);
 endif
-.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools peers bench bench-growth bench-peers bench-micro bench-check bench-baseline kills fuzz tidy \
+.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline kills fuzz tidy \
         format install clean lib unit
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -88,7 +89,7 @@ INSTALL_MISSING = @missing=""; for p in $(1); do dpkg-query -W -f='$${Status}' $
 deps:
 	$(call INSTALL_MISSING,$(PACKAGES_BUILD))
 deps-bench:
-	$(call INSTALL_MISSING,$(PACKAGES_BUILD) python3 gnuplot-nox strace git)
+	$(call INSTALL_MISSING,$(PACKAGES_BUILD) python3 gnuplot-nox strace linux-perf git)
 deps-peers: deps-bench
 	@bench/peers/packages.sh $(PACKAGES_PEERS)
 deps-man:
@@ -193,6 +194,9 @@ bench: deps-bench
 bench-growth: deps-bench
 	@$(MAKE) --no-print-directory -j$$(nproc) all tools
 	@bench/growth.py
+bench-where: deps-bench
+	@$(MAKE) --no-print-directory -j$$(nproc) all tools
+	@bench/where.py
 
 # Always the release variant: it is what runs.
 bench-micro: deps-bench

@@ -84,27 +84,21 @@ int store_cells_add(struct store_cells *c, const struct store_cell *cell)
   return MUSTER_OK;
 }
 
-static int cells_unstage(struct store_cells *c)
-{
-  const struct store_cell *oldest = &c->staged[c->staged_first];
-  c->staged_first = (c->staged_first + 1) % STORE_CELLS_STAGED;
-  c->staged_count--;
-  return store_cells_add(c, oldest);
-}
-
 int store_cells_stage(struct store_cells *c, const struct store_cell *cell)
 {
-  int status = c->staged_count == STORE_CELLS_STAGED ? cells_unstage(c) : MUSTER_OK;
-  __builtin_prefetch(&c->slots[cell_home(c, cell)], 1);
-  c->staged[(c->staged_first + c->staged_count++) % STORE_CELLS_STAGED] = *cell;
+  const int status = c->staged_count == STORE_CELLS_STAGED ? store_cells_flush(c) : MUSTER_OK;
+  c->staged[c->staged_count++] = *cell;
   return status;
 }
 
 int store_cells_flush(struct store_cells *c)
 {
   int status = MUSTER_OK;
-  while (c->staged_count && !status)
-    status = cells_unstage(c);
+  for (uint32_t i = 0; i < c->staged_count; i++)
+    __builtin_prefetch(&c->slots[cell_home(c, &c->staged[i])], 1);
+  for (uint32_t i = 0; i < c->staged_count && !status; i++)
+    status = store_cells_add(c, &c->staged[i]);
+  c->staged_count = 0;
   return status;
 }
 

@@ -31,15 +31,15 @@ struct store_cell {
   uint64_t count; /* 0: an empty slot */
 };
 
-#define STORE_CELLS_STAGED 16u
+#define STORE_CELLS_STAGED 64u
 
 /* Cells by key, open addressing, doubled when two thirds full. */
 struct store_cells {
   struct store_cell *slots;
   uint32_t capacity; /* a power of two */
   uint32_t used;
-  struct store_cell staged[STORE_CELLS_STAGED]; /* a ring of cells whose slots are on their way from memory */
-  uint32_t staged_first, staged_count;
+  struct store_cell staged[STORE_CELLS_STAGED]; /* not added yet: their slots are fetched from memory together */
+  uint32_t staged_count;
 };
 
 int store_cells_init(struct store_cells *c, uint32_t capacity); /* MUSTER_OK or MUSTER_ERR_MEMORY */
