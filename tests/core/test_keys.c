@@ -283,6 +283,9 @@ static void a_damaged_list_allows_nobody(void **state)
                            "2 allow B %s 2026-01-01T00:00:00Z\n",
                            "2 allow b x%s 2026-01-01T00:00:00Z\n",
                            "2 allow b %s\n",
+                           "2 revokedb %s 2026-01-01T00:00:00Z\n", /* a blank is missing */
+                           "123456789allow b %s 2026-01-01T00:00:00Z\n",
+                           "1234567890 allow b %s 2026-01-01T00:00:00Z\n",
                            "2 allow b %s 2026-01-01T00:00:00Z more\n",
                            "\n%s"};
   write_file(list_path, good, 0600);
