@@ -19,6 +19,7 @@
 #include "core/file.h"
 #include "core/link.h"
 
+enum { NUMBER_MAX = 999999999 }; /* nine digits, and never used again */
 enum { LINE_BYTES_MAX = 256, LIST_BYTES_MAX = LIMIT_SUBMITTERS * LINE_BYTES_MAX, KEY_FILE_BYTES_MAX = 65536 };
 
 bool key_name_valid(const char *name)
@@ -218,7 +219,7 @@ static bool same_file(const struct stat *a, const struct stat *b)
          memcmp(&a->st_ctim, &b->st_ctim, sizeof a->st_ctim) == 0;
 }
 
-/* 1 to 999999999 as it is written; 0 where it is none. */
+/* 1 to NUMBER_MAX as it is written; 0 where it is none. */
 static uint32_t number_parse(const char *word)
 {
   const size_t size = strspn(word, "0123456789");
@@ -410,6 +411,9 @@ static int change_allow(struct key_list *l, const char *name, const char *public
     if (l->count == LIMIT_SUBMITTERS)
       return failure_set(f, MUSTER_ERR_LIMIT, "the allow-list has %u lines, which is all it can hold", LIMIT_SUBMITTERS);
     uint32_t number = l->count > 0 ? l->entries[l->count - 1].number + 1 : SUBMITTER_LOCAL + 1;
+    if (number > NUMBER_MAX)
+      return failure_set(f, MUSTER_ERR_LIMIT,
+                         "the last line of the allow-list has number %u, and there is none behind it; it stays as it was", NUMBER_MAX);
     e = &l->entries[l->count++];
     *e = (struct key_entry){.number = number};
     strcpy(e->name, name);
