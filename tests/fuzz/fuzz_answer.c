@@ -136,6 +136,7 @@ static void check_left(const struct client_batch *b, uint32_t *left)
 {
   const uint8_t *p = link_frame_data((struct link_frame *)&b->records), *end = p + link_frame_size(&b->records);
   struct batch_record record;
+  CHECK(b->count > 0, "batch %llu is in the window, and has no record", (unsigned long long)b->id);
   for (uint32_t i = 0; i < b->count; i++) {
     CHECK(batch_next(&p, end, &record) == BATCH_RECORD && record.size == 2 && record.bytes[0] == b->tags[i], "record %u of batch %llu", i,
           (unsigned long long)b->id);
@@ -278,7 +279,7 @@ static void make_message(struct wire *out, struct random *r)
   h.kind = random_below(r, 16) ? MUSTER__V1__KIND__KIND_ANSWER : (Muster__V1__Kind)random_below(r, 9);
   h.version_major = 1;
   h.batch_id = random_below(r, 8) ? FIRST_ID + batch : random_below(r, 2) ? NEXT_ID + random_below(r, 3) : random_below(r, 3);
-  h.record_count = random_below(r, 16) ? counts_of[batch] : random_below(r, RECORDS);
+  h.record_count = random_below(r, 8) ? counts_of[batch] : random_below(r, random_below(r, 2) ? 1 : RECORDS);
   h.credit = random_below(r, 20);
   if ((h.has_batch_verdict = h.has_batch_reason = random_below(r, 5) == 0)) {
     h.batch_verdict = (Muster__V1__Verdict)random_below(r, 9);

@@ -40,6 +40,7 @@ static const char *const words[] = {"[node]\n",
                                     "earliest_year = 1970\n",
                                     "18446744073709551615",
                                     "[nobody]\n",
+                                    "[store]\nindex_bytes = 18014398509481985 KiB\n",
                                     "\n\v",
                                     "\f",
                                     "\r",
@@ -105,6 +106,22 @@ static void cut_comment(char *text)
 
 static const char *const sections[] = {"node", "ingest", "store", "rules"};
 
+/* A number with its unit, read with all its digits: no setting goes past 16 TiB. */
+static void check_number(const char *value)
+{
+  static const char units[] = "KMGT";
+  unsigned long long number, product;
+  const size_t digits = strspn(value, "0123456789");
+  if (digits == 0)
+    return;
+  const char *unit = value + digits + strspn(value + digits, " "), *scale = unit[0] ? strchr(units, unit[0]) : NULL;
+  number = digits > 19 ? UINT64_MAX : strtoull(value, NULL, 10);
+  CHECK(!__builtin_mul_overflow(number, scale ? UINT64_C(1024) << 10 * (scale - units) : 1, &product) && product <= UINT64_C(1) << 44,
+        "a number past any bound was taken: %s", value);
+}
+
+static char seen[1024]; /* keys that were set, each with a semicolon behind it */
+
 /* Sets what a line says. Of a file that was taken, so every line can be read. */
 static void line_set(struct config *c, char section[64], char *line)
 {
@@ -128,13 +145,18 @@ static void line_set(struct config *c, char section[64], char *line)
   if (value[0] == ';')
     value[0] = '\0';
   cut_comment(value);
-  snprintf(key, sizeof key, "%s.%s", section, trim(line));
+  snprintf(key, sizeof key, "%s.%s;", section, trim(line));
+  CHECK(!strstr(seen, key), "%s was taken twice", key);
+  strncat(seen, key, sizeof seen - strlen(seen) - 1);
+  key[strlen(key) - 1] = '\0';
+  check_number(trim(value));
   CHECK(config_set(c, key, trim(value), "plain", &f) == MUSTER_OK, "%s", f.text);
   outcomes[TAKEN].count++;
 }
 
 static void read_plainly(struct config *c, const uint8_t *data, size_t size)
 {
+  seen[0] = '\0';
   char section[64] = "", *text = fuzz_text(data, size), *next = text;
   while (next) {
     char *line = strsep(&next, "\n");

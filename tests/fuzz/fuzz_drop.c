@@ -176,8 +176,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   uint8_t *bytes = fuzz_copy(data + 2, size - 2);
   size -= 2;
   names_put(bytes, size);
-  if (data[0] & 1 && size >= HEADER)
-    store_u64(bytes, XXH3_64bits(bytes + 8, size - 8));
+  if (data[0] & 1 && size >= HEADER) { /* of what the count says, where there is more */
+    const uint64_t said = HEADER + (uint64_t)load_u32(bytes + 20) * NAME;
+    store_u64(bytes, XXH3_64bits(bytes + 8, (said < size ? said : size) - 8));
+  }
   fixture_file(&fixture, path, names[which]);
   const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   CHECK(fd >= 0 && write(fd, bytes, size) == (ssize_t)size && close(fd) == 0, "%s", path);

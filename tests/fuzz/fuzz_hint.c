@@ -151,6 +151,15 @@ static void make(struct wire *out, struct random *r, const struct wire *corpus, 
   wire_bytes(out, hint, size);
   if (out->bytes[0] == 0 || random_below(r, 2) || records == 0)
     return;
+  if (random_below(r, 4) == 0) { /* the last entry is missing, and the size fits */
+    unsigned table = STORE_INDEX_TABLES;
+    while (load_u32(out->bytes + 1 + HEADER + 4 * (size_t)(table - 1)) == 0)
+      table--;
+    uint8_t *entries = out->bytes + 1 + HEADER + 4 * (size_t)(table - 1);
+    store_u32(entries, load_u32(entries) - 1);
+    out->size -= sizeof(struct store_index_slot);
+    return;
+  }
   /* One entry of another fingerprint, or in another table than it says; or all of them want the last place of their table. */
   if (random_below(r, 3) == 0)
     for (size_t entry = 1 + ENTRIES; entry + SUM < out->size; entry += sizeof(struct store_index_slot))

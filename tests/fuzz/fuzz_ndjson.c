@@ -140,6 +140,9 @@ static const char *quoted(const char **text, size_t *size)
 /* ", number N of the object, with a name of N bytes" or "... (did you mean "NAME"?)", behind "unknown field" and perhaps a name. */
 static bool place_is_told(const char *text, const char *shown, size_t shown_size)
 {
+  static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+  if (shown && strspn(shown, letters) != shown_size)
+    return false;
   int used = 0;
   unsigned place;
   size_t size;
@@ -217,6 +220,28 @@ static void check_record(const uint8_t *record, size_t size)
   free(line);
 }
 
+/* What a line says, as jansson reads it, is what the record's own line says: of ids but for letter case, of times but for their form. */
+static void check_meaning(const struct encounter_view *view, const char *given, size_t size)
+{
+  json_t *a = json_loadb(given, size, JSON_ALLOW_NUL, NULL), *b = json_from_encounter(view), *value;
+  const char *name;
+  CHECK(a && b, "a line that was read");
+  json_object_foreach(a, name, value)
+  {
+    const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field_by_name(message, name);
+    const json_t *other = json_object_get(b, name);
+    if (!field) /* unknown fields: their bytes are held against each other with the record */
+      continue;
+    CHECK(other, "field %s is lost", name);
+    if (field->type == PROTOBUF_C_TYPE_BYTES && json_is_string(value))
+      CHECK(json_is_string(other) && strcasecmp(json_string_value(value), json_string_value(other)) == 0, "field %s", name);
+    else if (field->type != PROTOBUF_C_TYPE_INT64 && field->type != PROTOBUF_C_TYPE_BYTES)
+      CHECK(json_equal(value, other), "field %s", name);
+  }
+  json_decref(a);
+  json_decref(b);
+}
+
 /* What json_to_encounter answers, held against the promises. */
 static int try_line(uint8_t *out, const char *line, size_t size, struct failure *f)
 {
@@ -232,7 +257,10 @@ static int try_line(uint8_t *out, const char *line, size_t size, struct failure 
     return made;
   }
   outcomes[LINE].count++;
-  outcomes[LINE_UNREADABLE].count += !scan_encounter(&view, out, (size_t)made, &fault);
+  if (scan_encounter(&view, out, (size_t)made, &fault))
+    check_meaning(&view, line, size);
+  else
+    outcomes[LINE_UNREADABLE].count++;
   check_record(out, (size_t)made);
   return made;
 }

@@ -288,6 +288,7 @@ static void compare_one(const uint8_t *data, size_t size)
   if (read) {
     CHECK(message != NULL, "protobuf-c refuses");
     CHECK(view.record == data && view.record_size == size, "the record of the view");
+    CHECK(size <= LIMIT_RECORD_BYTES && view.unknown_bytes <= LIMIT_UNKNOWN_BYTES, "%zu bytes, %u unknown", size, view.unknown_bytes);
     compare_known(&view, message);
     compare_unknown(&view, message);
     compare_canonical(&view, message);

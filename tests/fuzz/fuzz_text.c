@@ -83,6 +83,22 @@ static void check_time(int64_t time_us, bool must)
   CHECK(text_day_from_civil(year, month, day) == text_day_of(time_us), "%s", text);
 }
 
+/* The same text with Z in the place of its offset reads as much later or earlier, and Z alone changes no digit of it. */
+static void check_offset(const char *given, size_t size, int64_t time_us)
+{
+  char plain[64], text[TEXT_TIME];
+  int64_t plain_us;
+  int hours = 0, minutes = 0;
+  const size_t digits = 19 + (given[19] == '.' ? 1 + strspn(given + 20, "0123456789") : 0);
+  snprintf(plain, sizeof plain, "%.*sZ", (int)digits, given);
+  CHECK(text_time_parse(&plain_us, plain, strlen(plain)), "%s", plain);
+  if (size > digits + 1)
+    CHECK(sscanf(given + digits, "%*1c%2d:%2d", &hours, &minutes) == 2, "%s", given);
+  const int64_t offset_us = (hours * 60 + minutes) * INT64_C(60000000);
+  CHECK(plain_us - time_us == (given[digits] == '-' ? -offset_us : offset_us), "%s", given);
+  CHECK(text_time(text, plain_us) && strncmp(text, plain, 10) == 0 && strncmp(text + 11, plain + 11, 8) == 0, "%s became %s", plain, text);
+}
+
 static void try_time(const uint8_t *data, size_t size)
 {
   int64_t time_us;
@@ -92,6 +108,7 @@ static void try_time(const uint8_t *data, size_t size)
   if (read) {
     check_time(time_us, true);
     CHECK(size >= 20 && isdigit((unsigned char)given[0]), "%s", given);
+    check_offset(given, size, time_us);
     if (size == TEXT_TIME - 1 && given[size - 1] == 'Z' && given[10] == 'T')
       CHECK(time_by_library(given) == time_us, "%s", given);
   }
@@ -135,6 +152,20 @@ static void try_address(const uint8_t *data, size_t size)
 
 /* ---- cursors ---- */
 
+/* Each shard of what was taken once, ascending, with its number. */
+static void check_words(const char *given, const struct ops_cursor *c)
+{
+  long before = -1;
+  for (const char *p = given; *p;) {
+    char *behind;
+    const long shard = strtol(p, &behind, 10);
+    CHECK(*behind == ':' && shard > before && shard < (long)LIMIT_SHARDS, "%s", given);
+    CHECK(c->next[shard] == strtoull(behind + 1, &behind, 10) && (*behind == ',' || *behind == '\0'), "%s: shard %ld", given, shard);
+    before = shard;
+    p = behind + (*behind == ',');
+  }
+}
+
 static void try_cursor(const uint8_t *data, size_t size)
 {
   struct ops_cursor c, again;
@@ -146,6 +177,7 @@ static void try_cursor(const uint8_t *data, size_t size)
   outcomes[status == MUSTER_OK ? CURSOR : CURSOR_REFUSED].count++;
   CHECK((status == MUSTER_OK) == (f.text[0] == '\0') && status == f.status, "status %d, \"%s\"", status, f.text);
   if (status == MUSTER_OK) {
+    check_words(given, &c);
     ops_cursor_text(text, &c, shards);
     CHECK(strlen(text) < OPS_CURSOR_TEXT && text[0] != '\0', "%s", given);
     CHECK(ops_cursor_parse(&again, text, shards, &ignored) == MUSTER_OK && memcmp(&c, &again, sizeof c) == 0, "%s became %s", given, text);
@@ -178,6 +210,10 @@ static void make(struct wire *out, struct random *r, const struct wire *corpus, 
   store_u64(id + 8, random_next(r));
   if (kind == 0)
     text_uuid(text, id);
+  else if (kind == 1 && random_below(r, 4) == 0)
+    sprintf(text, "%04u-%02u-%02uT%02u:%02u:%02u%c%02u:%02u", random_below(r, 2) ? random_below(r, 10000) : 100 * random_below(r, 100),
+            random_below(r, 13), 27 + random_below(r, 5), random_below(r, 25), random_below(r, 61), random_below(r, 61),
+            random_below(r, 2) ? '+' : '-', random_below(r, 25), random_below(r, 61));
   else if (kind == 1)
     text_time(text, (int64_t)(random_next(r) % UINT64_C(253402300800000000)));
   else if (kind == 2)
@@ -185,7 +221,7 @@ static void make(struct wire *out, struct random *r, const struct wire *corpus, 
   else {
     const uint32_t shards = 1 + random_below(r, LIMIT_SHARDS);
     wire_byte(out, (uint8_t)(shards - 1));
-    for (uint32_t shard = random_below(r, shards); shard < shards && used < sizeof text - 40; shard += 1 + random_below(r, 8))
+    for (uint32_t shard = random_below(r, shards); shard < shards && used < sizeof text - 40; shard += random_below(r, 9))
       used += (size_t)sprintf(text + used, "%s%u:%llu", used ? "," : "", shard, (unsigned long long)(1 + (random_wide(r) >> 17)));
   }
   wire_bytes(out, text, strlen(text));
