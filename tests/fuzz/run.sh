@@ -84,6 +84,9 @@ fuzz() { # the same with libFuzzer
   return 1
 }
 
+seed=${MUSTER_SEED:-1}
+if [ "$seconds" -gt 0 ]; then seed=${MUSTER_SEED:-$(date +%s)}; fi
+echo "fuzz: seed $seed (MUSTER_SEED)"
 count=0 total=0 findings=0
 for name in $TARGETS; do count=$((count + 1)); done
 share=$(((seconds + count - 1) / count))
@@ -94,12 +97,12 @@ for name in $TARGETS; do
   case " $msan " in *" $name "*) ways=$((ways + 1)) ;; esac
   part=$(((share + ways - 1) / ways))
   if [ "$seconds" -eq 0 ]; then
-    driven=$(drive "$B/asan/fuzz/drive_$name" "$OUT/drive_$name.log" --seed "${MUSTER_SEED:-1}") || found=1
+    driven=$(drive "$B/asan/fuzz/drive_$name" "$OUT/drive_$name.log" --seed "$seed") || found=1
   else
-    driven=$(drive "$B/asan/fuzz/drive_$name" "$OUT/drive_$name.log" --seed "${MUSTER_SEED:-$(date +%s)}" --seconds $part) || found=1
+    driven=$(drive "$B/asan/fuzz/drive_$name" "$OUT/drive_$name.log" --seed "$seed" --seconds $part) || found=1
     if [ $libfuzzer = yes ]; then fuzzed=$(fuzz $part) || found=$((found + 1)); fi
     case " $msan " in *" $name "*)
-      unread=$(drive "$B/msan/fuzz/drive_$name" "$OUT/msan_$name.log" --seed "${MUSTER_SEED:-$(date +%s)}" --seconds $part) || found=$((found + 1)) ;;
+      unread=$(drive "$B/msan/fuzz/drive_$name" "$OUT/msan_$name.log" --seed "$seed" --seconds $part) || found=$((found + 1)) ;;
     esac
   fi
   printf '%-9s %12s %12s %12s %9s\n' "$name" "$driven" "$fuzzed" "$unread" $found
