@@ -189,6 +189,32 @@ static void step_late(struct fuzz_reader *in)
   tell(shard, &head, words, 8 * (size_t)head.record_count);
 }
 
+/* A message that is none, in one of many ways: it is refused, and changes nothing. */
+static void step_no_message(struct fuzz_reader *in)
+{
+  const uint32_t shard = fuzz_byte(in) % SHARDS, how = fuzz_byte(in) % 8, which = fuzz_byte(in);
+  static const uint32_t kinds[] = {HOP_WELCOME, HOP_WELCOME, HOP_WORDS, HOP_BYE, HOP_HELLO, HOP_PART, HOP_WORDS, 99};
+  static const uint32_t frames[] = {1, 3, 1, 2, 1, 2, 0, 2};
+  struct hop_head head = {
+      .kind = kinds[how], .epoch = epoch[shard], .part_id = ring_any(&answered[shard], which), .shard = shard, .shards = SHARDS};
+  uint8_t bytes[256] = {0};
+  struct link_message m;
+  head.shards += how == 0; /* the worker of another node */
+  hop_head_write(bytes, &head);
+  if (which % 8 == 0)
+    store_u32(bytes + 4, HOP_VERSION + 1);
+  link_message_init(&m);
+  m.frame_count = frames[how];
+  stage_frame(&m.frame[0], bytes, HOP_HEAD_BYTES + (which % 8 == 1) - (which % 8 == 2));
+  if (frames[how] > 1)
+    stage_frame(&m.frame[1], bytes, which);
+  const uint64_t held = node->flow.admit.used_bytes;
+  CHECK(!ingest_shard_message(&node->flow.shard[shard], &m, node->now_ns), "a message of kind %u with %u frames was taken", head.kind,
+        frames[how]);
+  CHECK(node->flow.admit.used_bytes == held, "it changed something");
+  link_message_finish(&m);
+}
+
 static void parts_forget(uint32_t shard)
 {
   while (node->part_first[shard] < node->part_end[shard]) {
@@ -216,7 +242,7 @@ static void step_down(struct fuzz_reader *in)
 /* The successor, which tells what the dead one had in hand: some of what it was sent last. */
 static void shard_up(uint32_t shard, uint32_t held, uint32_t which)
 {
-  uint64_t ids[IN_HAND];
+  uint64_t ids[IN_HAND + 1] = {0};
   if (!down[shard] && !bye[shard])
     return;
   if (bye[shard] && !down[shard] && which % 2 == 0)
@@ -227,7 +253,7 @@ static void shard_up(uint32_t shard, uint32_t held, uint32_t which)
   epoch[shard]++;
   ingest_shard_connected(&node->flow.shard[shard]);
   tell(shard, &(struct hop_head){.kind = HOP_WELCOME, .epoch = epoch[shard], .shard = shard, .shards = SHARDS}, held ? ids : NULL,
-       8 * (size_t)held);
+       8 * (size_t)held + (which & 7)); /* some bytes more are no id */
 }
 
 /* One that dies again and again over the parts it gets: how a poison record is found. */
@@ -256,7 +282,7 @@ static void step(struct fuzz_reader *script)
   size_t size = 4;
   const uint8_t *bytes = fuzz_bytes(script, &size);
   struct fuzz_reader own = {.p = bytes, .end = bytes + size}, *in = &own;
-  switch (fuzz_byte(in) % 20) {
+  switch (fuzz_byte(in) % 21) {
   default: step_submit(in); break;
   case 8: step_short_message(in); break;
   case 9: step_work(in, 0); break;
@@ -273,6 +299,7 @@ static void step(struct fuzz_reader *script)
   case 16: step_poison(in); break;
   case 17: step_time(in); break;
   case 18: step_reading(in); break;
+  case 20: step_no_message(in); break;
   case 19: ingest_flow_gone(&node->flow, (int32_t)(1 + fuzz_byte(in) % PEERS)); break;
   }
 }
@@ -345,7 +372,7 @@ static void script_end(bool draining)
         (unsigned long long)a->at_workers_bytes, a->unsent_batches);
   CHECK(counters_get(node->counters, COUNTER_records_in_flight) == 0 && counters_get(node->counters, COUNTER_batches_in_flight) == 0,
         "in flight at rest");
-  CHECK(node->drained == draining, "drained %u times", node->drained);
+  CHECK(node->drained == node->flow.draining, "drained %u times", node->drained);
   outcomes[DROPPED].count += counted(COUNTER_answers_dropped);
   for (uint32_t shard = 0; shard < SHARDS; shard++)
     parts_forget(shard);
@@ -358,7 +385,7 @@ static void make(struct wire *out, struct random *r, const struct wire *corpus, 
   (void)corpus;
   (void)corpus_count;
   wire_byte(out, (uint8_t)random_next(r));
-  const uint32_t kinds = 8 + random_below(r, 13); /* some scripts are all submitting */
+  const uint32_t kinds = 8 + random_below(r, 14); /* some scripts are all submitting */
   for (uint32_t steps = 1 + random_below(r, 200); steps > 0; steps--) {
     wire_byte(out, (uint8_t)random_below(r, kinds));
     for (uint32_t i = 0; i < 3; i++)
@@ -374,6 +401,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   const uint32_t settings = fuzz_byte(&in);
   script_begin(settings);
   for (unsigned i = 0; i < STEPS && in.p < in.end; i++) {
+    if (i == DRAIN_AT && settings >= 192)
+      ingest_flow_drain(&node->flow);
     step(&in);
     check_step();
   }

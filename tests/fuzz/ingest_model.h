@@ -10,12 +10,28 @@
 #include "ingest/node.h"
 #include "proto/digest.h"
 
-enum { TAKEN, BUSY_CREDIT, BUSY_BUDGET, BUSY_DOWN, REFUSED, WORDS, HANDED_BACK, DEATHS, ISOLATED, LOST_WORDS, DROPPED, UNREAD, LAST };
+enum {
+  TAKEN,
+  BUSY_CREDIT,
+  BUSY_BUDGET,
+  BUSY_DOWN,
+  BUSY_DRAINING,
+  REFUSED,
+  WORDS,
+  HANDED_BACK,
+  DEATHS,
+  ISOLATED,
+  LOST_WORDS,
+  DROPPED,
+  UNREAD,
+  LAST
+};
 static struct fuzz_outcome outcomes[] = {
     [TAKEN] = {"batches taken in", 0},
     [BUSY_CREDIT] = {"told BUSY_CREDIT", 0},
     [BUSY_BUDGET] = {"BUSY_BUDGET", 0},
     [BUSY_DOWN] = {"BUSY_SHARD_DOWN", 0},
+    [BUSY_DRAINING] = {"BUSY_DRAINING", 0},
     [REFUSED] = {"refused", 0},
     [WORDS] = {"words", 0},
     [HANDED_BACK] = {"handed back", 0},
@@ -29,7 +45,7 @@ static struct fuzz_outcome outcomes[] = {
 
 #define MS UINT64_C(1000000)
 #define REASON(name) MUSTER__V1__REASON__REASON_##name
-enum { SHARDS = 2, PEERS = 6, BATCHES = 400, STEPS = 300, IN_HAND = 8, FIRST_BATCH = 5000 };
+enum { SHARDS = 2, PEERS = 6, BATCHES = 400, STEPS = 300, DRAIN_AT = 40, IN_HAND = 8, FIRST_BATCH = 5000 };
 
 static struct node *node;
 
@@ -111,6 +127,7 @@ static void hear_answer(uint32_t origin, struct link_message *m)
     outcomes[h->batch_reason == REASON(BUSY_CREDIT)       ? BUSY_CREDIT
              : h->batch_reason == REASON(BUSY_BUDGET)     ? BUSY_BUDGET
              : h->batch_reason == REASON(BUSY_SHARD_DOWN) ? BUSY_DOWN
+             : h->batch_reason == REASON(BUSY_DRAINING)   ? BUSY_DRAINING
                                                           : REFUSED]
         .count++;
     CHECK(at >= batches || !batch[at].taken, "batch %llu was taken in, and is refused", (unsigned long long)at);
