@@ -158,7 +158,7 @@ $(O)/tests/fuzz/%.o: CPPFLAGS += -Itests
 $(FUZZ:%=$(BIN)/fuzz/drive_%): $(BIN)/fuzz/drive_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/drive.o $(FUZZ_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $^ $(LDLIBS_ALL) -o $@
-$(FUZZ:%=$(BIN)/fuzz/libfuzzer_%): $(BIN)/fuzz/libfuzzer_%: $(O)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
+$(FUZZ:%=$(BIN)/fuzz/libfuzzer_%): $(BIN)/fuzz/libfuzzer_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/mutate.o $(FUZZ_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) -fsanitize=fuzzer $^ $(LDLIBS_ALL) -o $@
 
