@@ -9,11 +9,12 @@
 #   make bench-micro     nanoseconds a record of each step of a record's way
 #   make bench-check     instructions a record of each, against the baseline (bench-baseline: renews it)
 #   make kills      ROUNDS=1000  kill -9 at seeded moments, with an oracle outside the node
-#   make fuzz       SECONDS=600  differential fuzz of the scan against protobuf-c
+#   make fuzz       SECONDS=600  the fuzz targets, with libFuzzer and a driver of their own; TARGET=scan: one of them
 #   make tidy       format, include rule, lint
 #   make install    PREFIX=/usr/local DESTDIR=
 #
-# VARIANT=release (default), faults (named fault points), asan (ASan and UBSan with the fault points); CC=gcc or clang.
+# VARIANT=release (default), faults (named fault points), asan (ASan and UBSan with the fault points), fuzz and msan (libFuzzer, and MSan:
+# clang only, for tests/fuzz/run.sh); CC=gcc or clang.
 
 VARIANT ?= release
 B       := build
@@ -44,6 +45,11 @@ CFLAGS_release := -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
 CFLAGS_faults  := $(CFLAGS_release) -DMUSTER_FAULTS
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DMUSTER_FAULTS
 LDFLAGS_asan   := -fsanitize=address,undefined
+CFLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+LDFLAGS_fuzz   := -fsanitize=address,undefined
+# xxhash is compiled in, since MSan must see what writes memory.
+CFLAGS_msan    := -O1 -g -fsanitize=memory -fsanitize-memory-track-origins -fno-omit-frame-pointer -DXXH_INLINE_ALL=
+LDFLAGS_msan   := -fsanitize=memory
 CFLAGS_ALL = -std=c11 -fPIC -pthread $(WARN) $(CFLAGS_$(VARIANT)) $(shell pkg-config --cflags $(MODULES) 2>/dev/null) $(CFLAGS)
 LDLIBS_ALL = $(LDFLAGS_$(VARIANT)) $(LDFLAGS) -pthread $(shell pkg-config --libs $(MODULES) 2>/dev/null) -lm
 
@@ -146,6 +152,17 @@ $(BIN)/tests/%: tests/%.c $(BODY)
 $(BIN)/tests/bench/test_peer: $(O)/bench/peers/peer.o
 unit: $(TESTS)
 
+# ---- fuzz targets: each with the standalone driver, and with libFuzzer ----
+FUZZ     := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_OBJ := $(O)/tests/fuzz/make_record.o $(BODY)
+$(O)/tests/fuzz/%.o: CPPFLAGS += -Itests
+$(FUZZ:%=$(BIN)/fuzz/drive_%): $(BIN)/fuzz/drive_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/drive.o $(FUZZ_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $^ $(LDLIBS_ALL) -o $@
+$(FUZZ:%=$(BIN)/fuzz/libfuzzer_%): $(BIN)/fuzz/libfuzzer_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/mutate.o $(FUZZ_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) -fsanitize=fuzzer $^ $(LDLIBS_ALL) -o $@
+
 # ---- small programs of the benchmarks: one of many cases, and each of bench/tools on its own ----
 MICRO     := $(wildcard bench/micro/*.c)
 MICRO_OBJ := $(MICRO:%.c=$(O)/%.o)
@@ -215,7 +232,7 @@ kills: deps-test
 	@tests/kills.sh $(ROUNDS)
 
 fuzz: deps-test
-	@tests/fuzz/run.sh $(SECONDS)
+	@tests/fuzz/run.sh $(SECONDS) $(TARGET)
 
 tidy: deps-test
 	@tests/tidy.sh

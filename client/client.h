@@ -127,8 +127,9 @@ void client_flow_timer(uv_timer_t *timer);
 /* session.c */
 int client_session_open(struct muster_client *c); /* connects to the current endpoint */
 void client_session_close(struct muster_client *c);
-void client_session_look(struct muster_client *c); /* session_due_ms has come, or the node is silent */
-void client_session_next(struct muster_client *c); /* a new connection, to the next endpoint if there is one */
+void client_session_look(struct muster_client *c);                         /* session_due_ms has come, or the node is silent */
+void client_session_next(struct muster_client *c);                         /* a new connection, to the next endpoint if there is one */
+void client_session_take(struct muster_client *c, struct link_message *m); /* what the node says */
 
 /* answer.c */
 void client_answer_take(struct muster_client *c, struct link_message *m);

@@ -123,10 +123,8 @@ static uint64_t kind_of(const uint8_t *p, size_t size)
   return p ? kind : 0;
 }
 
-static void on_message(void *context, struct link *link, struct link_message *m)
+void client_session_take(struct muster_client *c, struct link_message *m)
 {
-  struct muster_client *c = context;
-  (void)link;
   size_t size = link_frame_size(&m->frame[0]);
   c->heard_ms = uv_now(&c->loop);
   if (c->final)
@@ -139,6 +137,12 @@ static void on_message(void *context, struct link *link, struct link_message *m)
     break;
   default: break; /* of a later minor version */
   }
+}
+
+static void on_message(void *context, struct link *link, struct link_message *m)
+{
+  (void)link;
+  client_session_take(context, m);
 }
 
 static void on_writable(void *context, struct link *link)

@@ -300,7 +300,7 @@ static void config_check_section(struct config_reading *r, const char *line)
 
 /* fgets for libinih, which neither counts lines for the handler nor says where it cut one. Comments are left out, whatever their length;
  * leading blanks, too, since libinih would take an indented line for the continuation of the last value; a byte order mark counts as
- * blank. NULL ends the reading. */
+ * blank, and so does all that libinih skips, or it would see a section where this has seen none. NULL ends the reading. */
 static char *config_read_line(char *out, int size, void *context)
 {
   struct config_reading *r = context;
@@ -317,7 +317,7 @@ static char *config_read_line(char *out, int size, void *context)
     return NULL;
   }
   r->line++;
-  const char *start = line + strspn(line, " \t\xef\xbb\xbf");
+  const char *start = line + strspn(line, " \t\v\f\r\xef\xbb\xbf");
   if (strlen(line) != (size_t)length)
     failure_set(&r->failure, MUSTER_ERR_CONFIG, "%s: the line holds a zero byte; settings are text", config_where(where, r));
   else if (start[0] == '#' || start[0] == ';')

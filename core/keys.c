@@ -19,6 +19,7 @@
 #include "core/file.h"
 #include "core/link.h"
 
+enum { NUMBER_MAX = 999999999 }; /* nine digits, and never used again */
 enum { LINE_BYTES_MAX = 256, LIST_BYTES_MAX = LIMIT_SUBMITTERS * LINE_BYTES_MAX, KEY_FILE_BYTES_MAX = 65536 };
 
 bool key_name_valid(const char *name)
@@ -218,20 +219,28 @@ static bool same_file(const struct stat *a, const struct stat *b)
          memcmp(&a->st_ctim, &b->st_ctim, sizeof a->st_ctim) == 0;
 }
 
-/* The last of a name, key or number decides nothing: each may stand once. */
+/* 1 to NUMBER_MAX as it is written; 0 where it is none. */
+static uint32_t number_parse(const char *word)
+{
+  const size_t size = strspn(word, "0123456789");
+  return size > 0 && size < 10 && !word[size] && word[0] != '0' ? (uint32_t)strtoul(word, NULL, 10) : 0;
+}
+
+/* The last of a name, key or number decides nothing: each may stand once. A word that is cut where its room ends is too long to be right,
+ * so that nothing of it is taken for the next. */
 static bool line_parse(struct key_list *l, char *line)
 {
   struct key_entry *e = &l->entries[l->count];
-  char state[8], name[64], public_text[64], since[64], rest;
-  unsigned number;
+  char digits[16], state[16], name[64], public_text[64], since[64], rest;
   if (l->count == LIMIT_SUBMITTERS || line[0] < '1' || line[0] > '9' ||
-      sscanf(line, "%9u %7s %63s %63s %63s %c", &number, state, name, public_text, since, &rest) != 5)
+      sscanf(line, "%15s %15s %63s %63s %63s %c", digits, state, name, public_text, since, &rest) != 5)
     return false;
+  const uint32_t number = number_parse(digits);
   bool allowed = strcmp(state, "allow") == 0;
   if ((!allowed && strcmp(state, "revoked") != 0) || !key_name_valid(name) || !key_text_valid(public_text) ||
       strlen(since) >= sizeof e->since)
     return false;
-  if (l->count > 0 && number <= l->entries[l->count - 1].number)
+  if (number == 0 || (l->count > 0 && number <= l->entries[l->count - 1].number))
     return false;
   if (key_list_by_name(l, name) || key_list_by_public(l, public_text))
     return false;
@@ -402,6 +411,9 @@ static int change_allow(struct key_list *l, const char *name, const char *public
     if (l->count == LIMIT_SUBMITTERS)
       return failure_set(f, MUSTER_ERR_LIMIT, "the allow-list has %u lines, which is all it can hold", LIMIT_SUBMITTERS);
     uint32_t number = l->count > 0 ? l->entries[l->count - 1].number + 1 : SUBMITTER_LOCAL + 1;
+    if (number > NUMBER_MAX)
+      return failure_set(f, MUSTER_ERR_LIMIT,
+                         "the last line of the allow-list has number %u, and there is none behind it; it stays as it was", NUMBER_MAX);
     e = &l->entries[l->count++];
     *e = (struct key_entry){.number = number};
     strcpy(e->name, name);

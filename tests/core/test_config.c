@@ -232,6 +232,8 @@ static void test_wrong_lines(void **state)
       {"[node]\nworkers = 2\n[ingress]\n", 3, "unknown section \"ingress\"; known: node, ingest, store, rules"},
       {"[ingress]\ncredit = 2\n", 1, "unknown section \"ingress\""},
       {"\xef\xbb\xbf[ingress]\n", 1, "unknown section \"ingress\""},
+      {"\v[ingress]\n", 1, "unknown section \"ingress\""},
+      {"\r\f [ingress]\n", 1, "unknown section \"ingress\""},
       {"[]\n", 1, "unknown section \"\""},
       {"workers = 2\n", 1, "unknown section \"\""},
       {"[node]\ncredit = 2\n", 2, "unknown key \"credit\" in [node]"},

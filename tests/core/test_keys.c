@@ -283,6 +283,9 @@ static void a_damaged_list_allows_nobody(void **state)
                            "2 allow B %s 2026-01-01T00:00:00Z\n",
                            "2 allow b x%s 2026-01-01T00:00:00Z\n",
                            "2 allow b %s\n",
+                           "2 revokedb %s 2026-01-01T00:00:00Z\n", /* a blank is missing */
+                           "123456789allow b %s 2026-01-01T00:00:00Z\n",
+                           "1234567890 allow b %s 2026-01-01T00:00:00Z\n",
                            "2 allow b %s 2026-01-01T00:00:00Z more\n",
                            "\n%s"};
   write_file(list_path, good, 0600);
@@ -332,6 +335,23 @@ static void a_list_has_an_end(void **state)
   assert_int_equal(key_list_count(l), LIMIT_SUBMITTERS);
   assert_int_equal(key_list_by_number(l, 4000)->number, 4000);
   assert_int_equal(key_list_allow(list_path, "one-more", fresh_key("x").public_text, &f), MUSTER_ERR_LIMIT);
+  key_list_close(l);
+  unlink(list_path);
+}
+
+/* A list whose numbers are used up stays as it is, and can still be read. */
+static void numbers_have_an_end(void **state)
+{
+  (void)state;
+  char text[200];
+  struct failure f = FAILURE_NONE;
+  snprintf(text, sizeof text, "999999999 allow a %s 2026-01-01T00:00:00Z\n", fresh_key("a").public_text);
+  write_file(list_path, text, 0600);
+  assert_int_equal(key_list_allow(list_path, "one-more", fresh_key("x").public_text, &f), MUSTER_ERR_LIMIT);
+  assert_non_null(strstr(f.text, "999999999"));
+  assert_string_equal(read_file(list_path), text);
+  struct key_list *l = list_open();
+  assert_int_equal(key_list_count(l), 1);
   key_list_close(l);
   unlink(list_path);
 }
@@ -450,6 +470,7 @@ int main(void)
       cmocka_unit_test(keys_are_allowed_and_revoked_under_lasting_numbers),
       cmocka_unit_test(a_damaged_list_allows_nobody),
       cmocka_unit_test(a_list_has_an_end),
+      cmocka_unit_test(numbers_have_an_end),
       cmocka_unit_test(changes_at_once_are_all_kept),
   };
   return cmocka_run_group_tests(tests, setup, teardown);

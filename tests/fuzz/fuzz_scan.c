@@ -19,12 +19,7 @@
  * Both refuse a known field of another wire type (the specification would have it unknown: WIRE_TYPE), groups, and tags
  * and lengths of more than five bytes.
  */
-#include "tests/fuzz/fuzz_scan.h"
-
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "tests/fuzz/make_record.h"
 
 #include "core/limits.h"
 #include "proto/digest.h"
@@ -33,20 +28,23 @@
 #include "proto/varint.h"
 #include "proto/wire.pb-c.h"
 
-uint64_t fuzz_outcomes[FUZZ_REASONS];
-uint64_t fuzz_stricter;
-
 #define REASON(name) MUSTER__V1__REASON__REASON_##name
 
-#define CHECK(promise, ...)                                                                                                                \
-  do {                                                                                                                                     \
-    if (!(promise)) {                                                                                                                      \
-      fprintf(stderr, "fuzz_scan.c:%d: broken: %s: ", __LINE__, #promise);                                                                 \
-      fprintf(stderr, __VA_ARGS__);                                                                                                        \
-      fputc('\n', stderr);                                                                                                                 \
-      abort();                                                                                                                             \
-    }                                                                                                                                      \
-  } while (0)
+static struct fuzz_outcome outcomes[] = {
+    {"read", 0},
+    [REASON(MALFORMED)] = {"malformed", 0},
+    [REASON(WIRE_TYPE)] = {"wire type", 0},
+    [REASON(BAD_UTF8)] = {"bad UTF-8", 0},
+    [REASON(CONTROL_CHARACTER)] = {"control character", 0},
+    [REASON(RECORD_TOO_LARGE)] = {"too large", 0},
+    [REASON(TOO_MANY_UNKNOWN_BYTES)] = {"unknown bytes", 0},
+    [7] = {"unknown enum value", 0},
+    [8] = {"of the refused taken by protobuf-c", 0},
+    [9] = {NULL, 0},
+};
+enum { OUTCOME_ENUM = 7, OUTCOME_STRICTER = 8 };
+
+const struct fuzz_target fuzz_target = {.name = "scan", .short_count = 500000, .outcomes = outcomes, .make = make_record};
 
 typedef Muster__V1__Encounter encounter;
 
@@ -290,10 +288,11 @@ static void compare_one(const uint8_t *data, size_t size)
   if (read) {
     CHECK(message != NULL, "protobuf-c refuses");
     CHECK(view.record == data && view.record_size == size, "the record of the view");
+    CHECK(size <= LIMIT_RECORD_BYTES && view.unknown_bytes <= LIMIT_UNKNOWN_BYTES, "%zu bytes, %u unknown", size, view.unknown_bytes);
     compare_known(&view, message);
     compare_unknown(&view, message);
     compare_canonical(&view, message);
-    fuzz_outcomes[0]++;
+    outcomes[0].count++;
   } else {
     bool of_the_scan =
         (fault.reason >= REASON(MALFORMED) && fault.reason <= REASON(TOO_MANY_UNKNOWN_BYTES)) || fault.reason == REASON(UNKNOWN_ENUM_VALUE);
@@ -301,8 +300,8 @@ static void compare_one(const uint8_t *data, size_t size)
     CHECK(fault.field < FIELD_COUNT && fault.byte <= size, "field %u, byte %u of %zu", fault.field, fault.byte, size);
     CHECK(!message || claim_is_true(data, size, &fault, message), "reason %u, field %u, byte %u, and protobuf-c reads it", fault.reason,
           fault.field, fault.byte);
-    fuzz_outcomes[fault.reason]++;
-    fuzz_stricter += message != NULL;
+    outcomes[fault.reason == REASON(UNKNOWN_ENUM_VALUE) ? OUTCOME_ENUM : fault.reason].count++;
+    outcomes[OUTCOME_STRICTER].count += message != NULL;
   }
   if (message)
     muster__v1__encounter__free_unpacked(message, NULL);
@@ -310,9 +309,7 @@ static void compare_one(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-  uint8_t *exact = malloc(size ? size : 1); /* so that a sanitizer sees one byte too far */
-  if (size > 0)
-    memcpy(exact, data, size);
+  uint8_t *exact = fuzz_copy(data, size);
   compare_one(exact, size);
   free(exact);
   return 0;
