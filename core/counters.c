@@ -343,6 +343,17 @@ static bool counters_copy(const struct counters_page *page, struct counters_snap
   return atomic_load_explicit(&page->sequence, memory_order_relaxed) == before;
 }
 
+/* By the clock that the kernel counts start times with, which nobody sets. */
+static uint64_t counters_uptime_s(uint64_t start_ticks)
+{
+  struct timespec now;
+  const long ticks_per_s = sysconf(_SC_CLK_TCK);
+  if (ticks_per_s <= 0 || clock_gettime(CLOCK_BOOTTIME, &now) != 0)
+    return 0;
+  const uint64_t start_s = start_ticks / (uint64_t)ticks_per_s;
+  return (uint64_t)now.tv_sec > start_s ? (uint64_t)now.tv_sec - start_s : 0;
+}
+
 static bool counters_copy_patiently(const struct counters_page *page, struct counters_snapshot *out)
 {
   uint64_t start_ticks;
@@ -356,6 +367,7 @@ static bool counters_copy_patiently(const struct counters_page *page, struct cou
     copied = counters_copy(page, out, &start_ticks);
     out->alive = counters_alive(out->pid, start_ticks);
   }
+  out->uptime_s = out->alive ? counters_uptime_s(start_ticks) : 0;
   return copied;
 }
 

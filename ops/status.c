@@ -7,7 +7,6 @@
 #include <sysexits.h>
 #include <time.h>
 
-#include "core/clock.h"
 #include "core/file.h"
 #include "core/machine.h"
 #include "ops/commands.h"
@@ -89,7 +88,7 @@ static int look_at_node(struct ops_status *s, struct failure *failure)
   s->state = PROCESS_STARTING;
   if (run && run->alive) {
     s->state = run->state;
-    s->uptime_s = (uint64_t)(clock_wall_us() - run->started_us) / 1000000;
+    s->uptime_s = run->uptime_s;
     s->restarts = run->value[COUNTER_restarts];
   }
   read_endpoints(s);
