@@ -41,9 +41,22 @@ static void fill_standard_descriptors(void)
       _exit(EX_OSERR); /* there is nowhere to say why */
 }
 
+/* libuv ends its process without a word when the kernel refuses it what it cannot do without (a descriptor to watch, a thread); libzmq and
+ * assertions say a line of code. Each is to be followed by one for people. The process ends all the same when this returns. */
+static void on_abort(int number)
+{
+  static const char sentence[] =
+      "muster: this process has ended itself (SIGABRT): the system refused what it cannot go on without, or it found a mistake "
+      "of its own; what was acknowledged stands; do again what has no answer\n";
+  (void)number;
+  if (write(STDERR_FILENO, sentence, sizeof sentence - 1) < 0)
+    return;
+}
+
 int main(int argc, char **argv)
 {
   fill_standard_descriptors();
+  signal(SIGABRT, on_abort);
   signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of one write, answered where it happens */
   if (argc < 2) {
     ops_menu_print(stderr);
