@@ -21,10 +21,12 @@ static const char doc[] =
     "Writes all records that can still be read from a damaged store to standard output, each once, shard by shard."
     "\v"
     "For a store that `muster verify' finds damaged and no backup brings back. Every block whose checksum is right is written, also where "
-    "the pages that lead to it are lost; nothing that a checksum does not speak for is. Standard error tells which sequences of which shard "
+    "the pages that lead to it are lost; nothing that a checksum does not speak for is. Standard error tells which sequences of which "
+    "shard "
     "are not there: their owners have to send those records again. Exit 0 where all was written, 65 where some are missing.\n"
     "\n"
-    "Changes nothing. Best with the node stopped; beside a running one where its pages are sound enough, else it refuses (75). Refused records "
+    "Changes nothing. Best with the node stopped; beside a running one where its pages are sound enough, else it refuses (75). Refused "
+    "records "
     "(`muster quarantine') are not in the stream. A record that was received and never acknowledged may be.\n"
     "\n"
     "Example: muster salvage --data /var/lib/muster --format pb | muster submit --data /var/lib/new -";
@@ -89,7 +91,8 @@ static bool salvage_shard(struct salvaging *s, const char *path)
   }
   if (status)
     return false;
-  fprintf(stderr, "shard %u: %s records in %s blocks\n", s->shard, ops_table_number(records, result.records), ops_table_number(blocks, result.blocks));
+  fprintf(stderr, "shard %u: %s records in %s blocks\n", s->shard, ops_table_number(records, result.records),
+          ops_table_number(blocks, result.blocks));
   if (!result.end_known) {
     fprintf(stderr, "shard %u: whether there were more records after those is not known: its meta record is lost\n", s->shard);
     s->missing = true;

@@ -14,8 +14,8 @@
 
 struct salvage {
   struct store_env env;
-  MDB_txn *txn;  /* the snapshot, where LMDB can be opened */
-  int owner_fd;  /* shared owner lock: no node writes meanwhile; -1: one does, or there is no lock */
+  MDB_txn *txn;   /* the snapshot, where LMDB can be opened */
+  int owner_fd;   /* shared owner lock: no node writes meanwhile; -1: one does, or there is no lock */
   bool meta_read; /* by LMDB's tree */
   struct store_meta meta;
   struct store_finding finding;
@@ -44,7 +44,8 @@ static bool salvage_open(struct salvage *s, const char *path, struct failure *wh
   struct failure no_meta = FAILURE_NONE;
   if (store_env_open(&s->env, path, STORE_ENV_READ, 0, why) || store_env_begin_read(&s->env, &s->txn, why))
     return false;
-  s->meta_read = store_meta_open(&s->env, s->txn, &no_meta) == MUSTER_OK && store_meta_load(&s->env, s->txn, &s->meta, &no_meta) == MUSTER_OK;
+  s->meta_read =
+      store_meta_open(&s->env, s->txn, &no_meta) == MUSTER_OK && store_meta_load(&s->env, s->txn, &s->meta, &no_meta) == MUSTER_OK;
   if (no_meta.status == MUSTER_ERR_VERSION)
     return !failure_set(why, no_meta.status, "%s", no_meta.text);
   return true;
@@ -77,9 +78,10 @@ static int salvage_begin(struct salvage *s, const char *path, struct failure *fa
   if (why.status == MUSTER_ERR_VERSION || why.status == MUSTER_ERR_DENIED)
     return failure_set(failure, why.status, "%s", why.text);
   if (beside && (!snapshot || !s->meta_read))
-    return failure_set(failure, MUSTER_ERR_LOCKED,
-                       "shard %s: a node has it in use, and its pages are too damaged to be read beside it; nothing was changed; stop the node first",
-                       path);
+    return failure_set(
+        failure, MUSTER_ERR_LOCKED,
+        "shard %s: a node has it in use, and its pages are too damaged to be read beside it; nothing was changed; stop the node first",
+        path);
   int status = salvage_open_file(s, path, failure);
   s->finding.shard = s->meta_read ? s->meta.shard : s->how->shard;
   s->finding.last = beside ? s->meta.records : UINT64_MAX;

@@ -231,7 +231,8 @@ int store_find_blocks(struct store_finding *f, const uint8_t *head, struct failu
 {
   const int status = find_in_file(f);
   if (status)
-    return failure_set(failure, status, "there is no memory to list the blocks of a shard; nothing was changed; salvage a copy on a larger machine");
+    return failure_set(failure, status,
+                       "there is no memory to list the blocks of a shard; nothing was changed; salvage a copy on a larger machine");
   qsort(f->found, f->count, sizeof *f->found, by_sequence);
   drop_copies(f);
   link_found(f, head ? head : f->meta_found ? f->meta.chain : NULL);

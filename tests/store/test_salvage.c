@@ -9,7 +9,7 @@
 #define RECORDS 600u
 
 struct taken {
-  uint64_t next;           /* the record that comes, from 0 */
+  uint64_t next; /* the record that comes, from 0 */
   uint64_t given;
   uint64_t lost_first, lost_last, lost_ranges; /* of the last range */
 };
@@ -19,8 +19,8 @@ static int setup(void **state)
   struct fixture *x = calloc(1, sizeof *x);
   fixture_make(x);
   struct store *s = fixture_open(x);
-  fixture_fill(s, 0, 400, 50);        /* blocks on pages of their own */
-  fixture_fill(s, 400, RECORDS, 2);   /* blocks in leaves of the tree */
+  fixture_fill(s, 0, 400, 50);      /* blocks on pages of their own */
+  fixture_fill(s, 400, RECORDS, 2); /* blocks in leaves of the tree */
   store_close(s);
   *state = x;
   return 0;
