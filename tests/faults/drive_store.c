@@ -23,7 +23,7 @@
 
 /* What a run leaves behind, whatever becomes of its process. */
 static struct outcome {
-  bool fired, finished, told; /* told: an error, with a sentence */
+  bool fired, finished, told;                       /* told: an error, with a sentence */
   uint64_t acknowledged, attempted;                 /* records, from the first sequence on */
   uint64_t refused_acknowledged, refused_attempted; /* entries of the quarantine, at least and at most */
   char violation[640];
@@ -308,12 +308,12 @@ static const struct way {
   const char *how;
   int error;
   bool lasting;
-} ways[] = {{FAIL_READ, "EIO", EIO, false},         {FAIL_READ, "EINTR", EINTR, false},       
-            {FAIL_WRITE, "EIO", EIO, false},        {FAIL_WRITE, "ENOSPC", ENOSPC, false},    {FAIL_WRITE, "EINTR", EINTR, false},
-            {FAIL_WRITE, "SHORT", 0, false},        {FAIL_WRITE, "ENOSPC-on", ENOSPC, true},  {FAIL_SYNC, "EIO", EIO, false},
-            {FAIL_SYNC, "EIO-on", EIO, true},       {FAIL_OPEN, "EMFILE", EMFILE, false},     {FAIL_OPEN, "EACCES", EACCES, false},
-            {FAIL_MAP, "ENOMEM", ENOMEM, false},    {FAIL_FILE, "EIO", EIO, false},           {FAIL_FILE, "ENOSPC", ENOSPC, false},
-            {FAIL_MEMORY, "ENOMEM", ENOMEM, false}, {FAIL_MEMORY, "ENOMEM-on", ENOMEM, true}, {FAIL_FILE, "EINTR", EINTR, false}};
+} ways[] = {{FAIL_READ, "EIO", EIO, false},           {FAIL_READ, "EINTR", EINTR, false},   {FAIL_WRITE, "EIO", EIO, false},
+            {FAIL_WRITE, "ENOSPC", ENOSPC, false},    {FAIL_WRITE, "EINTR", EINTR, false},  {FAIL_WRITE, "SHORT", 0, false},
+            {FAIL_WRITE, "ENOSPC-on", ENOSPC, true},  {FAIL_SYNC, "EIO", EIO, false},       {FAIL_SYNC, "EIO-on", EIO, true},
+            {FAIL_OPEN, "EMFILE", EMFILE, false},     {FAIL_OPEN, "EACCES", EACCES, false}, {FAIL_MAP, "ENOMEM", ENOMEM, false},
+            {FAIL_FILE, "EIO", EIO, false},           {FAIL_FILE, "ENOSPC", ENOSPC, false}, {FAIL_MEMORY, "ENOMEM", ENOMEM, false},
+            {FAIL_MEMORY, "ENOMEM-on", ENOMEM, true}, {FAIL_FILE, "EINTR", EINTR, false}};
 
 /* ---- running ---- */
 
@@ -431,7 +431,8 @@ static void run_check(void *context)
   fixture_fill(s, facts.records, facts.records + 3, 2);
   store_close(s);
   if (store_verify(x->path, fixture_report, &faults, NULL, &result, &failure) || faults.count || result.records != facts.records + 3)
-    violate("verify: %llu records of %llu: %s %s", (unsigned long long)result.records, (unsigned long long)facts.records + 3, faults.first, failure.text);
+    violate("verify: %llu records of %llu: %s %s", (unsigned long long)result.records, (unsigned long long)facts.records + 3, faults.first,
+            failure.text);
   if (store_reader_open(&r, x->path, &failure) || store_reader_scan(r, 1, UINT64_MAX, each_record, &count, &failure) ||
       count != facts.records + 3)
     violate("export: %llu records of %llu: %s", (unsigned long long)count, (unsigned long long)facts.records + 3, failure.text);
@@ -522,7 +523,8 @@ static void one_scenario(const struct scenario *scenario, int argc, char **argv)
     }
   }
   if (all.violations == violations)
-    printf("ok - store, %s: %lu calls failed, %lu of them told as an error, the others borne\n", scenario->name, all.runs - runs, all.told - told);
+    printf("ok - store, %s: %lu calls failed, %lu of them told as an error, the others borne\n", scenario->name, all.runs - runs,
+           all.told - told);
   empty(work.path);
   empty(template.path);
   rmdir(work.path);

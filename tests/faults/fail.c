@@ -21,7 +21,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-const char *const fail_classes[FAIL_CLASSES] = {"none", "read", "write", "sync", "open", "map", "socket", "process", "poll", "file", "memory"};
+const char *const fail_classes[FAIL_CLASSES] = {"none",   "read",    "write", "sync", "open",  "map",
+                                                "socket", "process", "poll",  "file", "memory"};
 
 static const struct {
   const char *name;
@@ -82,7 +83,8 @@ static bool fail_word(const char *line, size_t size, const char *role)
 /* Before main, and as the loader has set up all libraries. */
 __attribute__((constructor)) static void fail_from_environment(void)
 {
-  const char *role = getenv("FAIL_ROLE"), *name = getenv("FAIL_CLASS"), *nth = getenv("FAIL_NTH"), *how = getenv("FAIL_HOW"), *last = getenv("FAIL_LAST");
+  const char *role = getenv("FAIL_ROLE"), *name = getenv("FAIL_CLASS"), *nth = getenv("FAIL_NTH"), *how = getenv("FAIL_HOW"),
+             *last = getenv("FAIL_LAST");
   char line[512];
   if (!role || !name || !nth || !how)
     return;
@@ -93,10 +95,10 @@ __attribute__((constructor)) static void fail_from_environment(void)
   if (size <= 0 || !fail_word(line, (size_t)size, role))
     return;
   armed.mark = getenv("FAIL_MARK");
-  for (int class = FAIL_NONE + 1; class < FAIL_CLASSES; class++)
+  for (int class = FAIL_NONE + 1; class < FAIL_CLASSES; class ++)
     for (size_t i = 0; i < sizeof hows / sizeof *hows; i++)
       if (strcmp(fail_classes[class], name) == 0 && strcmp(hows[i].name, how) == 0)
-        fail_arm((enum fail_class)class, strtoul(nth, NULL, 10), hows[i].error, last && *last == '1');
+        fail_arm((enum fail_class) class, strtoul(nth, NULL, 10), hows[i].error, last && *last == '1');
 }
 
 /* ---- the calls ---- */
@@ -204,12 +206,14 @@ CALL(FAIL_SOCKET, -1, int, accept4, (int fd, struct sockaddr *from, socklen_t *s
 
 CALL(FAIL_PROCESS, -1, pid_t, fork, (void), ())
 CALL(FAIL_PROCESS, -1, int, pipe2, (int ends[2], int flags), (ends, flags))
-CALL(FAIL_PROCESS, armed.error, int, pthread_create, (pthread_t * thread, const pthread_attr_t *how, void *(*body)(void *), void *context), (thread, how, body, context))
+CALL(FAIL_PROCESS, armed.error, int, pthread_create, (pthread_t * thread, const pthread_attr_t *how, void *(*body)(void *), void *context),
+     (thread, how, body, context))
 
 CALL(FAIL_POLL, -1, int, epoll_create1, (int flags), (flags))
 CALL(FAIL_POLL, -1, int, epoll_ctl, (int fd, int what, int of, struct epoll_event *event), (fd, what, of, event))
 CALL(FAIL_POLL, -1, int, epoll_wait, (int fd, struct epoll_event *events, int most, int wait_ms), (fd, events, most, wait_ms))
-CALL(FAIL_POLL, -1, int, epoll_pwait, (int fd, struct epoll_event *events, int most, int wait_ms, const sigset_t *mask), (fd, events, most, wait_ms, mask))
+CALL(FAIL_POLL, -1, int, epoll_pwait, (int fd, struct epoll_event *events, int most, int wait_ms, const sigset_t *mask),
+     (fd, events, most, wait_ms, mask))
 CALL(FAIL_POLL, -1, int, eventfd, (unsigned count, int flags), (count, flags))
 CALL(FAIL_POLL, -1, int, timerfd_create, (int clock, int flags), (clock, flags))
 CALL(FAIL_POLL, -1, int, poll, (struct pollfd * polled, nfds_t count, int wait_ms), (polled, count, wait_ms))

@@ -13,7 +13,20 @@
 
 #include <stdbool.h>
 
-enum fail_class { FAIL_NONE, FAIL_READ, FAIL_WRITE, FAIL_SYNC, FAIL_OPEN, FAIL_MAP, FAIL_SOCKET, FAIL_PROCESS, FAIL_POLL, FAIL_FILE, FAIL_MEMORY, FAIL_CLASSES };
+enum fail_class {
+  FAIL_NONE,
+  FAIL_READ,
+  FAIL_WRITE,
+  FAIL_SYNC,
+  FAIL_OPEN,
+  FAIL_MAP,
+  FAIL_SOCKET,
+  FAIL_PROCESS,
+  FAIL_POLL,
+  FAIL_FILE,
+  FAIL_MEMORY,
+  FAIL_CLASSES
+};
 extern const char *const fail_classes[FAIL_CLASSES];
 
 /* From now on, in this process. nth 0: nothing fails any more. error: an errno value; 0: the call does half of what was asked. */
