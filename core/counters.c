@@ -72,6 +72,8 @@ static uint64_t counters_list_hash(void)
   return hash ^ COUNTER_REASONS;
 }
 
+#define TICKS_UNKNOWN UINT64_MAX /* there is such a process, and the system does not tell now */
+
 /* The start time of a process in clock ticks since boot; 0 where there is none, or it is dead and only not waited for yet. */
 static uint64_t counters_start_ticks(uint32_t pid)
 {
@@ -79,11 +81,12 @@ static uint64_t counters_start_ticks(uint32_t pid)
   snprintf(path, sizeof path, "/proc/%" PRIu32 "/stat", pid);
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0)
-    return 0;
+    return errno == ENOENT ? 0 : TICKS_UNKNOWN;
   const ssize_t size = read(fd, text, sizeof text - 1);
+  const int error = errno;
   close(fd);
   if (size <= 0)
-    return 0;
+    return size == 0 || error == ESRCH ? 0 : TICKS_UNKNOWN;
   text[size] = '\0';
   const char *at = strrchr(text, ')'); /* the name before it may hold anything */
   if (at == NULL || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X')
@@ -143,7 +146,7 @@ static bool counters_page_known(const struct counters_page *page)
 static bool counters_alive(uint32_t pid, uint64_t start_ticks)
 {
   const uint64_t ticks = counters_start_ticks(pid);
-  return ticks != 0 && ticks == start_ticks;
+  return ticks != 0 && (ticks == start_ticks || ticks == TICKS_UNKNOWN || start_ticks == TICKS_UNKNOWN);
 }
 
 /* The page that path shows, mapped, if this process may begin it anew, else MAP_FAILED. A writer that only sleeps keeps its page, or it would
@@ -343,6 +346,17 @@ static bool counters_copy(const struct counters_page *page, struct counters_snap
   return atomic_load_explicit(&page->sequence, memory_order_relaxed) == before;
 }
 
+/* By the clock that the kernel counts start times with, which nobody sets. */
+static uint64_t counters_uptime_s(uint64_t start_ticks)
+{
+  struct timespec now;
+  const long ticks_per_s = sysconf(_SC_CLK_TCK);
+  if (ticks_per_s <= 0 || clock_gettime(CLOCK_BOOTTIME, &now) != 0)
+    return 0;
+  const uint64_t start_s = start_ticks / (uint64_t)ticks_per_s;
+  return (uint64_t)now.tv_sec > start_s ? (uint64_t)now.tv_sec - start_s : 0;
+}
+
 static bool counters_copy_patiently(const struct counters_page *page, struct counters_snapshot *out)
 {
   uint64_t start_ticks;
@@ -356,6 +370,7 @@ static bool counters_copy_patiently(const struct counters_page *page, struct cou
     copied = counters_copy(page, out, &start_ticks);
     out->alive = counters_alive(out->pid, start_ticks);
   }
+  out->uptime_s = out->alive ? counters_uptime_s(start_ticks) : 0;
   return copied;
 }
 
@@ -383,9 +398,18 @@ int counters_read(const char *directory, const char *role, struct counters_snaps
     return failure_set(failure, MUSTER_ERR_LIMIT, "the path of the counter page of %.30s is too long", role);
   const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   if (fd < 0)
-    return failure_set_errno(failure, errno == ENOENT ? MUSTER_ERR_NOT_FOUND : MUSTER_ERR_IO, errno, "cannot open %s", path);
+    return failure_set_errno(failure,
+                             errno == ENOENT  ? MUSTER_ERR_NOT_FOUND
+                             : errno == ELOOP ? MUSTER_ERR_FORMAT
+                                              : MUSTER_ERR_IO,
+                             errno, "cannot open %s", path);
   struct stat info;
-  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size != (off_t)sizeof(struct counters_page)) {
+  if (fstat(fd, &info) != 0) {
+    const int error = errno;
+    close(fd);
+    return failure_set_errno(failure, MUSTER_ERR_IO, error, "cannot look at %s", path);
+  }
+  if (!S_ISREG(info.st_mode) || info.st_size != (off_t)sizeof(struct counters_page)) {
     close(fd);
     return failure_set(failure, MUSTER_ERR_FORMAT, "%s has not the size of a counter page of this version", path);
   }
@@ -418,7 +442,10 @@ int counters_each(const char *directory, int (*each)(void *context, const struct
   qsort(roles, count, sizeof roles[0], counters_compare);
   for (size_t i = 0; i < count; i++) {
     struct counters_snapshot page;
-    const int status = counters_read(directory, roles[i], &page, NULL);
+    struct failure why = FAILURE_NONE;
+    const int status = counters_read(directory, roles[i], &page, &why);
+    if (status == MUSTER_ERR_IO || status == MUSTER_ERR_MEMORY) /* a sum without it would be wrong */
+      return failure_set(failure, status, "%s", why.text);
     if (status != MUSTER_OK && status != MUSTER_ERR_AGAIN)
       continue;
     const int answer = each(context, &page);

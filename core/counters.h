@@ -41,7 +41,8 @@ struct counters_snapshot {
   uint32_t pid;
   enum process_state state;
   bool alive;         /* the process that wrote it still runs */
-  int64_t started_us; /* wall clock */
+  int64_t started_us; /* wall clock: a stamp, by which nobody may measure */
+  uint64_t uptime_s;  /* how long that process has run; 0 where it is dead */
   int64_t beat_us;    /* wall clock of the last heartbeat */
   uint64_t value[COUNTER_COUNT];
   uint64_t reason[COUNTER_REASONS];

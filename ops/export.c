@@ -8,11 +8,8 @@
 #include "ops/commands.h"
 #include "ops/cursor.h"
 #include "ops/options.h"
+#include "ops/record.h"
 #include "ops/shards.h"
-#include "proto/json.h"
-#include "proto/scan.h"
-#include "proto/text.h"
-#include "proto/varint.h"
 
 struct export_options {
   const char *data, *from;
@@ -22,8 +19,7 @@ struct export_options {
 
 static const struct argp_option options[] = {
     {"from", 'F', "CURSOR", 0, "go on where a former export has stopped, as it has printed it: SHARD:SEQ,SHARD:SEQ,...", 0},
-    {"format", 'f', "FORMAT", 0,
-     "ndjson (default): one object a line; pb: a delimited protobuf stream; both are what `muster submit' reads", 0},
+    {"format", 'f', "FORMAT", 0, OPS_RECORD_FORMATS, 0},
     {"limit", 'n', "N", 0, "stop after so many records", 0},
     {0}};
 
@@ -40,11 +36,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
   switch (key) {
   case ARGP_KEY_INIT: state->child_inputs[0] = &o->data; return 0;
   case 'F': o->from = argument; return 0;
-  case 'f':
-    o->wire = strcmp(argument, "pb") == 0;
-    if (!o->wire && strcmp(argument, "ndjson") != 0)
-      argp_error(state, "--format is ndjson or pb");
-    return 0;
+  case 'f': ops_record_take_format(state, argument, &o->wire); return 0;
   case 'n':
     if (!ops_options_number(argument, 1, UINT64_MAX, &o->limit))
       argp_error(state, "--limit is a number of records, from 1");
@@ -63,39 +55,11 @@ struct writing {
   struct failure *failure;
 };
 
-static void write_wire(const struct store_record *record)
-{
-  uint8_t prefix[VARINT_BYTES_MAX];
-  fwrite(prefix, 1, (size_t)(varint_write(prefix, record->size) - prefix), stdout);
-  fwrite(record->bytes, 1, record->size, stdout);
-}
-
-static int write_line(const struct store_record *record, struct failure *failure)
-{
-  struct encounter_view view;
-  struct scan_fault fault;
-  if (!scan_encounter(&view, record->bytes, record->size, &fault))
-    return failure_set(failure, MUSTER_ERR_CORRUPT, "the stored bytes of %u:%" PRIu64 " are no record; what came before it is written",
-                       record->shard, record->sequence);
-  json_t *object = json_from_encounter(&view);
-  char *line = object ? json_dumps(object, JSON_COMPACT) : NULL;
-  json_decref(object);
-  if (!line)
-    return failure_set(failure, MUSTER_ERR_MEMORY, "not enough memory");
-  puts(line);
-  free(line);
-  return MUSTER_OK;
-}
-
 /* 1: the output is closed or full, stop. */
 static int write_record(void *context, const struct store_record *record)
 {
   struct writing *w = context;
-  int status = MUSTER_OK;
-  if (w->wire)
-    write_wire(record);
-  else
-    status = write_line(record, w->failure);
+  const int status = ops_record_write(record, w->wire, w->failure);
   if (status == MUSTER_OK)
     w->next = record->sequence + 1;
   return status != MUSTER_OK ? status : ops_output_broken();

@@ -1,8 +1,10 @@
 /* `muster COMMAND ...`: finds the command in the table and becomes it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -41,9 +43,43 @@ static void fill_standard_descriptors(void)
       _exit(EX_OSERR); /* there is nowhere to say why */
 }
 
+/* libuv ends its process without a word when the kernel refuses it what it cannot do without (a descriptor to watch, a thread), and libzmq
+ * may read where no memory was given. Each is to have a last word for people; the process ends all the same when this returns. */
+static void on_end(int number)
+{
+  static const char sentence[] =
+      "muster: this process ends by a signal: the system refused what it cannot go on without, or it met a mistake of "
+      "its own; what was acknowledged stands; do again what has no answer\n";
+  (void)number;
+  if (write(STDERR_FILENO, sentence, sizeof sentence - 1) < 0)
+    return;
+}
+
+/* Not where somebody, as a sanitizer, has more to say. */
+static void say_a_last_word(void)
+{
+  static const int ends[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+  struct sigaction ours = {.sa_handler = on_end, .sa_flags = SA_RESETHAND}, before;
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+    if (sigaction(ends[i], NULL, &before) == 0 && !(before.sa_flags & SA_SIGINFO) && before.sa_handler == SIG_DFL)
+      sigaction(ends[i], &ours, NULL);
+}
+
+/* jansson leaves a field, or its name, out of what it writes where memory fails, and half of its calls cannot say so. */
+static void *json_memory_or_end(size_t size)
+{
+  void *memory = malloc(size);
+  if (memory)
+    return memory;
+  fputs("muster: not enough memory for JSON; what was printed is incomplete\n", stderr);
+  exit(EX_OSERR);
+}
+
 int main(int argc, char **argv)
 {
   fill_standard_descriptors();
+  say_a_last_word();
+  json_set_alloc_funcs(json_memory_or_end, free);
   signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of one write, answered where it happens */
   if (argc < 2) {
     ops_menu_print(stderr);

@@ -7,7 +7,6 @@
 #include <sysexits.h>
 #include <time.h>
 
-#include "core/clock.h"
 #include "core/file.h"
 #include "core/machine.h"
 #include "ops/commands.h"
@@ -45,15 +44,18 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 static const struct argp_child children[] = {{.argp = &ops_options_data}, {0}};
 static const struct argp argp = {.options = options, .parser = parse, .doc = doc, .children = children};
 
-static void read_endpoints(struct ops_status *s)
+/* A node that is not ready yet has none, and what lies in their place is none. */
+static int read_endpoints(struct ops_status *s, struct failure *failure)
 {
   char path[LIMIT_PATH_BYTES];
+  struct failure why = FAILURE_NONE;
   datadir_path(&s->data, path, "run/endpoints");
-  FILE *file = file_open_stream(FILE_OF_NODE, "the endpoints", path, UINT64_MAX, NULL);
+  FILE *file = file_open_stream(FILE_OF_NODE, "the endpoints", path, UINT64_MAX, &why);
   size_t size = file ? fread(s->endpoints, 1, sizeof s->endpoints - 1, file) : 0;
   s->endpoints[size] = '\0';
   if (file)
     fclose(file);
+  return why.status == MUSTER_ERR_IO || why.status == MUSTER_ERR_MEMORY ? failure_set(failure, why.status, "%s", why.text) : MUSTER_OK;
 }
 
 /* The shards as their workers tell them. */
@@ -89,12 +91,11 @@ static int look_at_node(struct ops_status *s, struct failure *failure)
   s->state = PROCESS_STARTING;
   if (run && run->alive) {
     s->state = run->state;
-    s->uptime_s = (uint64_t)(clock_wall_us() - run->started_us) / 1000000;
+    s->uptime_s = run->uptime_s;
     s->restarts = run->value[COUNTER_restarts];
   }
-  read_endpoints(s);
   shards_from_pages(s);
-  return status;
+  return status != MUSTER_OK ? status : read_endpoints(s, failure);
 }
 
 /* A store that cannot be opened leaves the list as far as it came; verify is for finding out why. */

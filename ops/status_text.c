@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/clock.h"
 #include "ops/status.h"
 #include "ops/table.h"
 
@@ -55,7 +54,6 @@ static void print_processes(const struct ops_status *s)
 {
   static const char *const headings[] = {"process", "pid", "state", "up", "received", "accepted", "duplicate", "in flight", "conserved"};
   struct ops_table t;
-  int64_t now_us = clock_wall_us();
   ops_table_init(&t, 9);
   for (size_t c = 0; c < 9; c++)
     ops_table_cell(&t, c, headings[c]);
@@ -67,7 +65,7 @@ static void print_processes(const struct ops_status *s)
     snprintf(text, sizeof text, "%u", page->pid);
     ops_table_cell(&t, 1, text);
     ops_table_cell(&t, 2, page->alive ? ops_view_state(page->state) : "dead");
-    ops_table_cell(&t, 3, page->alive ? ops_table_duration(text, (uint64_t)(now_us - page->started_us) / 1000000) : "");
+    ops_table_cell(&t, 3, page->alive ? ops_table_duration(text, page->uptime_s) : "");
     if (!counts)
       continue;
     ops_table_count(&t, 4, page->value[COUNTER_records_received]);

@@ -143,6 +143,8 @@ int ops_verify_main(int argc, char **argv)
   if (ops_shards_survey(&data, &survey, &failure) != MUSTER_OK) { /* a shard is missing; the others are read all the same */
     ops_fail("verify", &failure);
     v.sum.faults++;
+    if (failure.status != MUSTER_ERR_CORRUPT && failure.status != MUSTER_ERR_CONFIG)
+      v.code = muster_status_exit_code(failure.status);
   } else if (survey.directories == 0) {
     ops_complain("verify", "%s holds no store yet; a node makes it at its first start: muster run --data %s", data.root, data.root);
     return EX_NOINPUT;

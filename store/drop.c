@@ -68,15 +68,22 @@ static bool is_request(const char *name)
   return size > suffix && strncmp(name, DROP_PREFIX, sizeof DROP_PREFIX - 1) == 0 && strcmp(name + size - suffix, DROP_SUFFIX) == 0;
 }
 
-static bool request_read(struct drop_request *q, const char *path)
+enum request_state { REQUEST_WHOLE, REQUEST_DAMAGED, REQUEST_WAITS };
+
+/* It waits where it cannot be read now: whoever has left it was told that it will be done. */
+static enum request_state request_read(struct drop_request *q, const char *path)
 {
-  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   const ssize_t size = fd < 0 ? -1 : read(fd, q, sizeof *q);
+  const int error = errno;
   if (fd >= 0)
     close(fd);
-  return size >= (ssize_t)sizeof q->header && q->header.magic == DROP_MAGIC && q->header.count <= STORE_DROP_ENTRIES_MAX &&
-         (size_t)size == DROP_BYTES(q->header.count) && drop_checksum(q, q->header.count) == q->header.checksum &&
-         (q->header.what == STORE_DROP_ALWAYS || q->header.what == STORE_DROP_STORED);
+  if (size < 0)
+    return error == ELOOP || error == EISDIR ? REQUEST_DAMAGED : REQUEST_WAITS;
+  const bool whole = size >= (ssize_t)sizeof q->header && q->header.magic == DROP_MAGIC && q->header.count <= STORE_DROP_ENTRIES_MAX &&
+                     (size_t)size == DROP_BYTES(q->header.count) && drop_checksum(q, q->header.count) == q->header.checksum &&
+                     (q->header.what == STORE_DROP_ALWAYS || q->header.what == STORE_DROP_STORED);
+  return whole ? REQUEST_WHOLE : REQUEST_DAMAGED;
 }
 
 static int request_carry_out(struct store *s, const struct drop_request *q, struct store_dropped *out, struct failure *failure)
@@ -106,12 +113,13 @@ static int request_settle(struct store *s, const char *name, struct store_droppe
     return MUSTER_OK; /* it waits */
   store_env_path(&s->env, path, name);
   int status = MUSTER_OK;
-  if (request_read(q, path))
+  const enum request_state state = request_read(q, path);
+  if (state == REQUEST_WHOLE)
     status = request_carry_out(s, q, out, failure);
-  else
+  else if (state == REQUEST_DAMAGED)
     out->damaged++;
   free(q);
-  if (!status)
+  if (!status && state != REQUEST_WAITS)
     unlink(path);
   return status;
 }

@@ -342,33 +342,34 @@ static int env_code(int code) { return code == MDB_PAGE_NOTFOUND || code == MDB_
 
 static struct store_env *env_of(MDB_txn *txn) { return mdb_env_get_userctx(mdb_txn_env(txn)); }
 
-/* Whether what LMDB has handed out is there to be read. */
-static bool env_holds(struct store_env *e, const MDB_val *v)
+/* Whether what LMDB has handed out is there to be read: 0, MDB_CORRUPTED, or why it cannot be told. */
+static int env_holds(struct store_env *e, const MDB_val *v)
 {
   const uint64_t at = (uint64_t)((uintptr_t)v->mv_data - (uintptr_t)e->map);
   if (!e->map)
-    return true;
+    return 0;
   if (at >= e->map_size) /* in memory: a page that the transaction in hand has changed */
-    return e->mode == STORE_ENV_WRITE && v->mv_size <= ENV_DIRTY_BYTES_MAX;
+    return e->mode == STORE_ENV_WRITE && v->mv_size <= ENV_DIRTY_BYTES_MAX ? 0 : MDB_CORRUPTED;
   if (at <= e->file_size && v->mv_size <= e->file_size - at)
-    return true;
+    return 0;
   int fd;
   struct stat st;
-  if (mdb_env_get_fd(e->lmdb, &fd) == 0 && fstat(fd, &st) == 0)
-    e->file_size = (uint64_t)st.st_size < e->map_size ? (uint64_t)st.st_size : e->map_size;
-  return at <= e->file_size && v->mv_size <= e->file_size - at;
+  if (mdb_env_get_fd(e->lmdb, &fd) != 0 || fstat(fd, &st) != 0)
+    return errno;
+  e->file_size = (uint64_t)st.st_size < e->map_size ? (uint64_t)st.st_size : e->map_size;
+  return at <= e->file_size && v->mv_size <= e->file_size - at ? 0 : MDB_CORRUPTED;
 }
 
 static int env_bound(MDB_txn *txn, MDB_val *key, MDB_val *value)
 {
   struct store_env *e = env_of(txn);
-  const bool sound = !key || env_holds(e, key);
-  if (sound && env_holds(e, value))
+  const int unsound = key ? env_holds(e, key) : 0, code = unsound ? unsound : env_holds(e, value);
+  if (!code)
     return 0;
   *value = (MDB_val){0};
-  if (!sound)
+  if (unsound)
     *key = (MDB_val){0};
-  return MDB_CORRUPTED;
+  return code;
 }
 
 int store_env_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value)

@@ -15,18 +15,21 @@
 
 /* ---- reading ---- */
 
+size_t store_block_size(const struct store_block_header *h)
+{
+  if (h->magic != STORE_BLOCK_MAGIC || h->format != STORE_FORMAT || h->count == 0 || h->count > LIMIT_COMMIT_RECORDS || h->runs == 0 ||
+      h->runs > h->count || h->bytes > LIMIT_COMMIT_BYTES)
+    return 0;
+  return sizeof *h + (size_t)h->count * COLUMN_BYTES + (size_t)h->runs * sizeof(struct store_block_run) + h->bytes;
+}
+
 bool store_block_parse(struct store_block *b, const void *base, size_t size, uint64_t first)
 {
   struct store_block_header *h = &b->header;
   if (size < sizeof *h)
     return false;
   memcpy(h, base, sizeof *h);
-  if (h->magic != STORE_BLOCK_MAGIC || h->format != STORE_FORMAT || h->first != first || h->count == 0 || h->runs == 0 ||
-      h->runs > h->count)
-    return false;
-  const uint64_t needed =
-      sizeof *h + (uint64_t)h->count * COLUMN_BYTES + (uint64_t)h->runs * sizeof(struct store_block_run) + (uint64_t)h->bytes;
-  if (needed != size)
+  if (h->first != first || store_block_size(h) != size)
     return false;
   b->size = size;
   b->base = base;
@@ -91,6 +94,29 @@ bool store_block_receipt_next(struct store_block_receipts *r, uint32_t *submitte
   *submitter = r->run.submitter;
   *received_us = r->run.received_us;
   return true;
+}
+
+int store_block_each(const struct store_block *b, uint64_t *next, uint64_t last,
+                     int (*each)(void *context, const struct store_record *record), void *context)
+{
+  struct store_block_receipts receipts;
+  store_block_receipts(&receipts, b);
+  for (uint32_t i = 0; i < b->header.count && *next <= last; i++) {
+    struct store_record record = {.shard = b->header.shard, .sequence = b->header.first + i};
+    const bool received = store_block_receipt_next(&receipts, &record.submitter, &record.received_us);
+    if (record.sequence < *next)
+      continue;
+    record.bytes = store_block_record(b, i, &record.size);
+    if (!received || !record.bytes)
+      return MUSTER_ERR_CORRUPT;
+    memcpy(record.id, store_block_id(b, i), sizeof record.id);
+    memcpy(record.digest, store_block_digest(b, i), sizeof record.digest);
+    ++*next;
+    const int stop = each(context, &record);
+    if (stop)
+      return stop;
+  }
+  return MUSTER_OK;
 }
 
 static int journal_parse(struct store_block *b, const MDB_val *key, const MDB_val *value)

@@ -17,6 +17,7 @@
 
 #include "core/limits.h"
 #include "proto/varint.h"
+#include "store/read.h"
 
 #define STORE_BLOCK_MAGIC 0x314b4c42u /* "BLK1" */
 
@@ -54,6 +55,8 @@ struct store_block {
 
 /* Whether the bytes have the layout of a block that begins with this sequence; nothing behind the header is read. */
 bool store_block_parse(struct store_block *b, const void *base, size_t size, uint64_t first);
+/* The size of the whole block that a header tells of; 0 where it is none: another magic or format, or more than a commit holds. */
+size_t store_block_size(const struct store_block_header *h);
 bool store_block_intact(const struct store_block *b); /* reads everything: the checksum is right */
 /* Reads the header and the columns: their checksum is right. The bytes of the records, and the field `checksum`, may still be wrong. */
 bool store_block_columns_intact(const struct store_block *b);
@@ -75,6 +78,11 @@ struct store_block_receipts {
 };
 void store_block_receipts(struct store_block_receipts *r, const struct store_block *b);
 bool store_block_receipt_next(struct store_block_receipts *r, uint32_t *submitter, int64_t *received_us); /* false: the runs are used up */
+
+/* Calls each for the records of an intact block that are not before sequence *next nor after last; *next moves on. What each answered where
+ * that is not 0; MUSTER_ERR_CORRUPT where ends or receipts contradict the records, and *next is the first that cannot be told. */
+int store_block_each(const struct store_block *b, uint64_t *next, uint64_t last,
+                     int (*each)(void *context, const struct store_record *record), void *context);
 
 /* Finds the block that holds a sequence, or goes to the next one. LMDB codes: MDB_NOTFOUND past the end, MDB_CORRUPTED where the layout
  * is wrong. */

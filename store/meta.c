@@ -33,7 +33,9 @@ int store_meta_open(struct store_env *e, MDB_txn *txn, struct failure *failure)
     code = store_env_get(txn, e->meta, &key, &value);
   if (!code && value.mv_size == sizeof format)
     memcpy(&format, value.mv_data, sizeof format);
-  if ((code && code != MDB_NOTFOUND) || format == 0)
+  if (code && code != MDB_NOTFOUND && code != MDB_CORRUPTED)
+    return store_env_failure(failure, e, code, "its meta record cannot be read");
+  if (code == MDB_CORRUPTED || format == 0)
     return failure_set(failure, MUSTER_ERR_CORRUPT, "shard %s: data.mdb is not a store of Muster or its meta record is lost", e->path);
   if (format != STORE_FORMAT)
     return failure_set(failure, MUSTER_ERR_VERSION,
@@ -43,17 +45,22 @@ int store_meta_open(struct store_env *e, MDB_txn *txn, struct failure *failure)
   return code ? store_env_failure(failure, e, code, "its databases cannot be opened") : MUSTER_OK;
 }
 
+bool store_meta_parse(struct store_meta *meta, const void *bytes, size_t size)
+{
+  if (size != sizeof *meta)
+    return false;
+  memcpy(meta, bytes, sizeof *meta);
+  return meta_checksum(meta) == meta->checksum;
+}
+
 int store_meta_load(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, struct failure *failure)
 {
-  MDB_val key = meta_key("state"), value;
+  MDB_val key = meta_key(STORE_META_STATE), value;
   int code = store_env_get(txn, e->meta, &key, &value);
   if (code && code != MDB_NOTFOUND)
     return store_env_failure(failure, e, code, "its meta record cannot be read");
-  if (!code && value.mv_size == sizeof *meta) {
-    memcpy(meta, value.mv_data, sizeof *meta);
-    if (meta_checksum(meta) == meta->checksum)
-      return MUSTER_OK;
-  }
+  if (!code && store_meta_parse(meta, value.mv_data, value.mv_size))
+    return MUSTER_OK;
   return failure_set(failure, MUSTER_ERR_CORRUPT,
                      "shard %s: its meta record is damaged; nothing was changed; bring data.mdb back from a backup", e->path);
 }
@@ -61,7 +68,7 @@ int store_meta_load(const struct store_env *e, MDB_txn *txn, struct store_meta *
 int store_meta_save(const struct store_env *e, MDB_txn *txn, struct store_meta *meta)
 {
   meta->checksum = meta_checksum(meta);
-  MDB_val key = meta_key("state"), value = {.mv_size = sizeof *meta, .mv_data = meta};
+  MDB_val key = meta_key(STORE_META_STATE), value = {.mv_size = sizeof *meta, .mv_data = meta};
   return store_env_put(txn, e->meta, &key, &value, 0);
 }
 

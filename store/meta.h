@@ -7,6 +7,8 @@
 #define MUSTER_STORE_META_H
 
 #include <lmdb.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/failure.h"
@@ -29,10 +31,14 @@ struct store_meta {
 };
 static_assert(sizeof(struct store_meta) == 112, "the meta record is a format");
 
+#define STORE_META_STATE "state" /* its key */
+
 /* Looks whether the environment holds a store of this format and opens its databases. MUSTER_ERR_VERSION names both formats,
  * MUSTER_ERR_NOT_FOUND: LMDB is empty. */
 int store_meta_open(struct store_env *e, MDB_txn *txn, struct failure *failure);
 int store_meta_load(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, struct failure *failure);
+/* Whether these bytes are a meta record, by its checksum. */
+bool store_meta_parse(struct store_meta *meta, const void *bytes, size_t size);
 int store_meta_save(const struct store_env *e, MDB_txn *txn, struct store_meta *meta);   /* sets the checksum; an LMDB code */
 int store_meta_create(const struct store_env *e, MDB_txn *txn, struct store_meta *meta); /* the format as well; an LMDB code */
 

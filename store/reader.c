@@ -169,28 +169,6 @@ struct scan {
   void *context;
 };
 
-static int scan_block(const struct store_reader *r, const struct store_block *b, struct scan *scan, struct failure *failure)
-{
-  struct store_block_receipts receipts;
-  store_block_receipts(&receipts, b);
-  for (uint32_t i = 0; i < b->header.count && scan->next <= scan->last; i++) {
-    struct store_record record = {.shard = r->meta.shard, .sequence = b->header.first + i};
-    const bool received = store_block_receipt_next(&receipts, &record.submitter, &record.received_us);
-    if (record.sequence < scan->next)
-      continue;
-    record.bytes = store_block_record(b, i, &record.size);
-    if (!received || !record.bytes)
-      return journal_failure(r, MDB_CORRUPTED, record.sequence, failure);
-    memcpy(record.id, store_block_id(b, i), sizeof record.id);
-    memcpy(record.digest, store_block_digest(b, i), sizeof record.digest);
-    scan->next++;
-    int stop = scan->each(scan->context, &record);
-    if (stop)
-      return stop;
-  }
-  return 0;
-}
-
 static int scan_slice(const struct store_reader *r, struct scan *scan, struct failure *failure)
 {
   const uint8_t *bytes;
@@ -203,7 +181,9 @@ static int scan_slice(const struct store_reader *r, struct scan *scan, struct fa
       return failure_set(failure, MUSTER_ERR_CORRUPT,
                          "shard %" PRIu32 ": the block of sequences %" PRIu64 " to %" PRIu64 " contradicts its checksum; run verify",
                          r->meta.shard, b.header.first, b.header.first + b.header.count - 1);
-    int stop = scan_block(r, &b, scan, failure);
+    int stop = store_block_each(&b, &scan->next, scan->last, scan->each, scan->context);
+    if (stop == MUSTER_ERR_CORRUPT)
+      return journal_failure(r, MDB_CORRUPTED, scan->next, failure);
     if (stop)
       return stop;
   }

@@ -93,7 +93,7 @@ int store_commit(struct store *s, struct failure *failure);
 struct store_dropped {
   uint32_t requests;
   uint64_t dropped, stayed; /* entries named by them */
-  uint32_t damaged;         /* requests that are none, or cannot be read; removed, nothing was dropped for them */
+  uint32_t damaged;         /* requests that are none; removed, nothing was dropped for them */
 };
 /* Carries out what other processes have asked for (store_reader_drop), some requests at a time, each in a transaction of its own. Between
  * transactions, now and then. Errors are those of store_commit. */

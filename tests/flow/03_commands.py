@@ -227,7 +227,7 @@ def closed_descriptors(t):
         return lambda: [os.close(fd) for fd in fds]
     plain = t.node()
     t.muster("submit", "-", stdin=t.generate(5000))
-    for command in (["export"], ["verify"], ["tally"], ["get", "0:1"], ["status"], ["quarantine", "list"], ["--version"]):
+    for command in (["export"], ["salvage"], ["verify"], ["tally"], ["get", "0:1"], ["status"], ["quarantine", "list"], ["--version"]):
         for fds, code in (((1,), 74), ((0, 1, 2), 74), ((0, 2), 0)):
             p = subprocess.Popen([binary(), *command], env=t.env, preexec_fn=closed(*fds), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             check_equal(p.wait(60), code, f"{command} without {fds}")

@@ -1,0 +1,249 @@
+/* Where the blocks of a damaged data.mdb are. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/salvage.h"
+
+/* A page of LMDB: its number, two bytes, its kind, and how full it is or how many pages belong together. */
+#define PAGE_HEADER_BYTES 16u
+#define PAGE_KIND_AT 10u
+#define PAGE_LEAF 0x02u
+#define PAGE_OVERFLOW 0x04u /* a value of its own begins here */
+#define WINDOW_BYTES (1u << 20)
+
+/* What the disk cannot give is zero. */
+static void find_read(const struct store_finding *f, uint8_t *out, size_t size, uint64_t at)
+{
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t got = pread(f->fd, out + done, size - done, (off_t)(at + done));
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got <= 0)
+      break;
+    done += (size_t)got;
+  }
+  memset(out + done, 0, size - done);
+}
+
+/* One unreadable page hides no other one. */
+static void find_read_window(const struct store_finding *f, uint8_t *out, size_t size, uint64_t at)
+{
+  const ssize_t got = pread(f->fd, out, size, (off_t)at);
+  if (got == (ssize_t)size)
+    return;
+  for (size_t done = 0; done < size; done += f->page_bytes)
+    find_read(f, out + done, size - done < f->page_bytes ? size - done : f->page_bytes, at + done);
+}
+
+static bool find_room(struct store_finding *f, size_t size)
+{
+  if (size <= f->block_room)
+    return true;
+  uint8_t *larger = realloc(f->block, size);
+  if (!larger)
+    return false;
+  f->block = larger;
+  f->block_room = size;
+  return true;
+}
+
+bool store_found_read(struct store_finding *f, const struct store_found *found, struct store_block *b)
+{
+  if (!find_room(f, found->size))
+    return false;
+  find_read(f, f->block, found->size, found->at);
+  return store_block_parse(b, f->block, found->size, found->first) && store_block_intact(b) && store_block_columns_intact(b) &&
+         memcmp(b->header.checksum, found->checksum, sizeof found->checksum) == 0;
+}
+
+static int find_add(struct store_finding *f, const struct store_found *found)
+{
+  if (f->count == f->room) {
+    const size_t room = f->room ? f->room * 2 : 1024;
+    struct store_found *larger = reallocarray(f->found, room, sizeof *larger);
+    if (!larger)
+      return MUSTER_ERR_MEMORY;
+    f->found = larger;
+    f->room = room;
+  }
+  f->found[f->count++] = *found;
+  return MUSTER_OK;
+}
+
+/* ---- one page ---- */
+
+/* A block whose header lies here in the page. *pages: how many it fills, when it has pages of its own and they say so. */
+static int find_block(struct store_finding *f, const uint8_t *page, uint64_t at, size_t offset, size_t *pages)
+{
+  struct store_block_header h;
+  struct store_block b;
+  memcpy(&h, page + offset, sizeof h);
+  const size_t size = store_block_size(&h), left = f->page_bytes - offset;
+  const bool own = offset == PAGE_HEADER_BYTES;
+  if (!size || h.shard != f->shard || h.first == 0 || h.first > f->last || h.count - 1 > UINT64_MAX - h.first || (!own && size > left) ||
+      size > f->size - at - offset)
+    return MUSTER_OK;
+  struct store_found found = {.first = h.first, .last = h.first + h.count - 1, .at = at + offset, .size = (uint32_t)size};
+  memcpy(found.checksum, h.checksum, sizeof found.checksum);
+  memcpy(found.previous, h.previous, sizeof found.previous);
+  found.placed = load_u64(page) == at / f->page_bytes && page[PAGE_KIND_AT] & (own ? PAGE_OVERFLOW : PAGE_LEAF);
+  if (!find_room(f, size))
+    return MUSTER_ERR_MEMORY;
+  if (!store_found_read(f, &found, &b))
+    return MUSTER_OK;
+  if (own && found.placed)
+    *pages = (offset + size + f->page_bytes - 1) / f->page_bytes;
+  return find_add(f, &found);
+}
+
+static void find_meta(struct store_finding *f, const uint8_t *page)
+{
+  const size_t key = sizeof STORE_META_STATE - 1;
+  struct store_meta meta;
+  for (const uint8_t *p = page, *end = page + f->page_bytes; (p = memmem(p, (size_t)(end - p), STORE_META_STATE, key)); p += key)
+    if ((size_t)(end - p) >= key + sizeof meta && store_meta_parse(&meta, p + key, sizeof meta) &&
+        (!f->meta_found || meta.records > f->meta.records)) {
+      f->meta = meta;
+      f->meta_found = true;
+    }
+}
+
+/* *pages: how many of the pages from here on need no look of their own. */
+static int find_in_page(struct store_finding *f, const uint8_t *page, uint64_t at, size_t *pages)
+{
+  static const uint32_t magic = STORE_BLOCK_MAGIC;
+  const size_t before = offsetof(struct store_block_header, magic);
+  int status = MUSTER_OK;
+  *pages = 1;
+  if (load_u64(page) == at / f->page_bytes && page[PAGE_KIND_AT] & PAGE_LEAF)
+    find_meta(f, page);
+  const uint8_t *p = page + before, *end = page + f->page_bytes;
+  while (!status && *pages == 1 && (p = memmem(p, (size_t)(end - p), &magic, sizeof magic))) {
+    if (end - p >= (ptrdiff_t)(sizeof(struct store_block_header) - before))
+      status = find_block(f, page, at, (size_t)(p - page) - before, pages);
+    p += sizeof magic;
+  }
+  return status;
+}
+
+static int find_in_file(struct store_finding *f)
+{
+  int status = MUSTER_OK;
+  const size_t window = WINDOW_BYTES - WINDOW_BYTES % f->page_bytes;
+  uint8_t *bytes = malloc(window);
+  if (!bytes)
+    return MUSTER_ERR_MEMORY;
+  for (uint64_t at = 0; at + f->page_bytes <= f->size && !status;) {
+    const uint64_t left = f->size - at;
+    const size_t size = left < window ? (size_t)left : window;
+    size_t pages, offset = 0;
+    find_read_window(f, bytes, size, at);
+    for (; offset + f->page_bytes <= size && !status; offset += pages * f->page_bytes)
+      status = find_in_page(f, bytes + offset, at + offset, &pages);
+    at += offset; /* behind the window where its last block is */
+  }
+  free(bytes);
+  return status;
+}
+
+/* ---- which to believe ---- */
+
+static int by_sequence(const void *a, const void *b)
+{
+  const struct store_found *one = a, *other = b;
+  if (one->first != other->first)
+    return one->first < other->first ? -1 : 1;
+  const int same = memcmp(one->checksum, other->checksum, sizeof one->checksum);
+  return same ? same : (int)other->placed - (int)one->placed;
+}
+
+/* A leaf of LMDB's is written anew with all that is in it, and its former page keeps a copy until it is used again. */
+static void drop_copies(struct store_finding *f)
+{
+  size_t kept = 0;
+  for (size_t i = 0; i < f->count; i++)
+    if (!kept || f->found[kept - 1].first != f->found[i].first ||
+        memcmp(f->found[kept - 1].checksum, f->found[i].checksum, sizeof f->found[i].checksum) != 0)
+      f->found[kept++] = f->found[i];
+  f->count = kept;
+}
+
+static size_t find_first(const struct store_finding *f, uint64_t sequence)
+{
+  size_t low = 0, high = f->count;
+  while (low < high) {
+    const size_t middle = low + (high - low) / 2;
+    if (f->found[middle].first < sequence)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+static void link_found(struct store_finding *f, const uint8_t *head)
+{
+  static const uint8_t none[16];
+  for (size_t i = 0; i < f->count; i++) {
+    struct store_found *one = &f->found[i];
+    if (one->first == 1 && memcmp(one->previous, none, sizeof none) == 0)
+      one->links++;
+    if (head && memcmp(one->checksum, head, sizeof none) == 0)
+      one->links++;
+    for (size_t j = find_first(f, one->last + 1); j < f->count && f->found[j].first == one->last + 1; j++)
+      if (memcmp(f->found[j].previous, one->checksum, sizeof none) == 0) {
+        one->links++;
+        f->found[j].links++;
+      }
+  }
+}
+
+static uint64_t worth(const struct store_found *found) { return found->links * UINT64_C(2) + found->placed; }
+
+/* They overlap, or stand side by side and the later one names another as the one before it. */
+static bool contradicts(const struct store_found *earlier, const struct store_found *later)
+{
+  return later->first <= earlier->last ||
+         (later->first == earlier->last + 1 && memcmp(later->previous, earlier->checksum, sizeof later->previous) != 0);
+}
+
+/* Bytes that look like a block and are none of the chain: of a commit that did not end, or within a record that somebody has made so. */
+static void keep_believed(struct store_finding *f)
+{
+  size_t kept = 0;
+  for (size_t i = 0; i < f->count; i++) {
+    const struct store_found one = f->found[i];
+    bool believed = worth(&one) > 0;
+    while (believed && kept && contradicts(&f->found[kept - 1], &one)) {
+      believed = worth(&one) >= worth(&f->found[kept - 1]);
+      kept -= believed;
+    }
+    if (believed)
+      f->found[kept++] = one;
+  }
+  f->count = kept;
+}
+
+int store_find_blocks(struct store_finding *f, const uint8_t *head, struct failure *failure)
+{
+  const int status = find_in_file(f);
+  if (status)
+    return failure_set(failure, status,
+                       "there is no memory to list the blocks of a shard; nothing was changed; salvage a copy on a larger machine");
+  qsort(f->found, f->count, sizeof *f->found, by_sequence);
+  drop_copies(f);
+  link_found(f, head ? head : f->meta_found ? f->meta.chain : NULL);
+  keep_believed(f);
+  return MUSTER_OK;
+}
+
+void store_finding_finish(struct store_finding *f)
+{
+  free(f->found);
+  free(f->block);
+  f->found = NULL;
+  f->block = NULL;
+}

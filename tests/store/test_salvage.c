@@ -1,0 +1,249 @@
+/* Salvage gives what is intact and nothing else: with blocks destroyed, with LMDB's tree destroyed, with bytes that only look like a block. */
+#include "fixture.h"
+
+#include <sys/file.h>
+
+#include "store/journal.h"
+
+#define PAGE 4096u
+#define RECORDS 600u
+
+struct taken {
+  uint64_t next; /* the record that comes, from 0 */
+  uint64_t given;
+  uint64_t lost_first, lost_last, lost_ranges; /* of the last range */
+};
+
+static int setup(void **state)
+{
+  struct fixture *x = calloc(1, sizeof *x);
+  fixture_make(x);
+  struct store *s = fixture_open(x);
+  fixture_fill(s, 0, 400, 50);      /* blocks on pages of their own */
+  fixture_fill(s, 400, RECORDS, 2); /* blocks in leaves of the tree */
+  store_close(s);
+  *state = x;
+  return 0;
+}
+
+static int teardown(void **state)
+{
+  fixture_remove(*state);
+  free(*state);
+  return 0;
+}
+
+static int on_record(void *context, const struct store_record *record)
+{
+  struct taken *t = context;
+  struct fixture_record r;
+  assert_true(record->sequence > t->next);
+  t->next = record->sequence;
+  fixture_record(&r, record->sequence - 1, 0);
+  assert_int_equal(record->size, r.size);
+  assert_memory_equal(record->bytes, r.bytes, r.size);
+  assert_int_equal(record->received_us, 1000 + (record->sequence - 1) / 10);
+  t->given++;
+  return 0;
+}
+
+static void on_lost(void *context, uint64_t first, uint64_t last)
+{
+  struct taken *t = context;
+  assert_true(first > t->next && last >= first);
+  t->next = last;
+  t->lost_first = first;
+  t->lost_last = last;
+  t->lost_ranges++;
+}
+
+static struct taken salvage(const struct fixture *x, bool end_known)
+{
+  struct taken t = {0};
+  struct failure failure = FAILURE_NONE;
+  struct store_salvage_result result;
+  const struct store_salvage how = {.each = on_record, .lost = on_lost, .context = &t};
+  if (store_salvage(x->path, &how, &result, &failure) != MUSTER_OK)
+    fail_msg("salvage: %s", failure.text);
+  assert_int_equal(result.records, t.given);
+  assert_int_equal(result.end_known, end_known);
+  return t;
+}
+
+/* The shard's file in memory, to be changed and put back. */
+static uint8_t *file_read(const struct fixture *x, size_t *size)
+{
+  char data[320];
+  struct stat st;
+  fixture_file(x, data, "data.mdb");
+  const int fd = open(data, O_RDONLY | O_CLOEXEC);
+  assert_int_equal(fstat(fd, &st), 0);
+  uint8_t *bytes = malloc((size_t)st.st_size + 16 * PAGE);
+  assert_int_equal(read(fd, bytes, (size_t)st.st_size), st.st_size);
+  close(fd);
+  *size = (size_t)st.st_size;
+  return bytes;
+}
+
+static void file_write(const struct fixture *x, const uint8_t *bytes, size_t size)
+{
+  char data[320];
+  fixture_file(x, data, "data.mdb");
+  const int fd = open(data, O_WRONLY | O_TRUNC | O_CLOEXEC);
+  assert_int_equal(write(fd, bytes, size), size);
+  close(fd);
+}
+
+/* Every place where the id of record n stands: columns first, and bytes, of all copies. */
+static unsigned flip_id(uint8_t *bytes, size_t size, uint64_t n)
+{
+  struct fixture_record r;
+  unsigned count = 0;
+  fixture_record(&r, n, 0);
+  for (uint8_t *p = bytes; (p = memmem(p, size - (size_t)(p - bytes), r.id, 16)); p += 16, count++)
+    p[3] ^= 4;
+  return count;
+}
+
+static bool is_tree(const uint8_t *page) { return page[10] & 3 && !(page[10] & 4); }
+
+static void a_whole_shard_is_given_whole(void **state)
+{
+  const struct taken t = salvage(*state, true);
+  assert_int_equal(t.given, RECORDS);
+  assert_int_equal(t.lost_ranges, 0);
+}
+
+static void a_destroyed_block_is_named_and_costs_no_other(void **state)
+{
+  size_t size;
+  uint8_t *bytes = file_read(*state, &size);
+  assert_true(flip_id(bytes, size, 170) >= 2);
+  file_write(*state, bytes, size);
+  const struct taken t = salvage(*state, true);
+  assert_int_equal(t.given, RECORDS - 50);
+  assert_int_equal(t.lost_ranges, 1);
+  assert_int_equal(t.lost_first, 151);
+  assert_int_equal(t.lost_last, 200);
+  free(bytes);
+}
+
+static void the_last_block_is_missed_as_well(void **state)
+{
+  size_t size;
+  uint8_t *bytes = file_read(*state, &size);
+  assert_true(flip_id(bytes, size, RECORDS - 1) >= 2);
+  file_write(*state, bytes, size);
+  const struct taken t = salvage(*state, true);
+  assert_int_equal(t.given, RECORDS - 2);
+  assert_int_equal(t.lost_first, RECORDS - 1);
+  assert_int_equal(t.lost_last, RECORDS);
+  free(bytes);
+}
+
+/* Branches zeroed and all headers of leaves wrong: nothing leads anywhere, and both kinds of blocks are found, by their chain. */
+static void the_tree_is_not_needed(void **state)
+{
+  size_t size;
+  uint8_t *bytes = file_read(*state, &size);
+  for (size_t at = 2 * PAGE; at < size; at += PAGE) {
+    if (is_tree(bytes + at) && bytes[at + 10] & 1)
+      memset(bytes + at, 0, PAGE);
+    else if (is_tree(bytes + at))
+      memset(bytes + at, 0xa5, 16);
+  }
+  file_write(*state, bytes, size);
+  const struct taken t = salvage(*state, false); /* meta cannot be trusted to be one either */
+  assert_int_equal(t.given, RECORDS);
+  memset(bytes, 0, 2 * PAGE); /* and without LMDB's own first pages */
+  file_write(*state, bytes, size);
+  assert_int_equal(salvage(*state, false).given, RECORDS);
+  free(bytes);
+}
+
+/* The end of the file is gone: what it had can only be missed. */
+static void a_file_that_was_cut_gives_its_beginning(void **state)
+{
+  size_t size;
+  uint8_t *bytes = file_read(*state, &size);
+  file_write(*state, bytes, size / 2 / PAGE * PAGE + 100);
+  const struct taken t = salvage(*state, false);
+  assert_in_range(t.given, 50, RECORDS - 50);
+  free(bytes);
+}
+
+/* A block of another history with the sequences of one of ours, right in itself, on pages that look as LMDB's: it names another one before it. */
+static void bytes_that_look_like_a_block_are_not_believed(void **state)
+{
+  struct fixture other;
+  struct store_block_header h;
+  size_t size, other_size;
+  uint8_t *bytes = file_read(*state, &size);
+  fixture_make(&other);
+  struct store *s = fixture_open(&other);
+  fixture_fill(s, 5000, 5600, 50);
+  store_close(s);
+  uint8_t *forged = file_read(&other, &other_size);
+  unsigned made = 0;
+  for (size_t at = 2 * PAGE; at < other_size; at += PAGE) {
+    memcpy(&h, forged + at + 16, sizeof h);
+    if (h.magic != STORE_BLOCK_MAGIC || h.first != 151)
+      continue;
+    const size_t pages = (store_block_size(&h) + 16 + PAGE - 1) / PAGE;
+    assert_true(pages < 16);
+    memcpy(bytes + size, forged + at, pages * PAGE);
+    store_u64(bytes + size, size / PAGE);
+    size += pages * PAGE;
+    made++;
+  }
+  assert_int_equal(made, 1);
+  file_write(*state, bytes, size);
+  assert_int_equal(salvage(*state, true).given, RECORDS); /* beside the true one */
+  assert_true(flip_id(bytes, size, 170) >= 2);
+  file_write(*state, bytes, size);
+  const struct taken t = salvage(*state, true); /* in the place of the true one */
+  assert_int_equal(t.given, RECORDS - 50);
+  assert_int_equal(t.lost_first, 151);
+  free(bytes);
+  free(forged);
+  fixture_remove(&other);
+}
+
+/* A shard of which a writer has hold, and whose pages tell nothing, might change while it is read. */
+static void beside_a_writer_only_what_is_sound_is_read(void **state)
+{
+  struct fixture *x = *state;
+  struct failure failure = FAILURE_NONE;
+  struct store_salvage_result result;
+  struct taken t = {0};
+  const struct store_salvage how = {.each = on_record, .lost = on_lost, .context = &t};
+  size_t size;
+  uint8_t *bytes = file_read(x, &size);
+  char owner[320];
+  fixture_file(x, owner, "owner.lock");
+  const int fd = open(owner, O_RDWR | O_CLOEXEC);
+  assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+  assert_int_equal(salvage(x, true).given, RECORDS);
+  memset(bytes, 0, 2 * PAGE);
+  file_write(x, bytes, size);
+  assert_int_equal(store_salvage(x->path, &how, &result, &failure), MUSTER_ERR_LOCKED);
+  assert_non_null(strstr(failure.text, "stop the node first"));
+  assert_int_equal(t.given, 0);
+  close(fd);
+  assert_int_equal(salvage(x, false).given, RECORDS);
+  free(bytes);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(a_whole_shard_is_given_whole, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_destroyed_block_is_named_and_costs_no_other, setup, teardown),
+      cmocka_unit_test_setup_teardown(the_last_block_is_missed_as_well, setup, teardown),
+      cmocka_unit_test_setup_teardown(the_tree_is_not_needed, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_file_that_was_cut_gives_its_beginning, setup, teardown),
+      cmocka_unit_test_setup_teardown(bytes_that_look_like_a_block_are_not_believed, setup, teardown),
+      cmocka_unit_test_setup_teardown(beside_a_writer_only_what_is_sound_is_read, setup, teardown),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
