@@ -10,10 +10,12 @@
 #   make bench-check     instructions a record of each, against the baseline (bench-baseline: renews it)
 #   make kills      ROUNDS=1000  kill -9 at seeded moments, with an oracle outside the node
 #   make fuzz       SECONDS=600  differential fuzz of the scan against protobuf-c
+#   make mutants    ONLY=name  faults planted in a copy of the tree: each must turn a test red
+#   make coverage   lines of store, workers, ingest and proto that units and flows reach
 #   make tidy       format, include rule, lint
 #   make install    PREFIX=/usr/local DESTDIR=
 #
-# VARIANT=release (default), faults (named fault points), asan (ASan and UBSan with the fault points); CC=gcc or clang.
+# VARIANT=release (default), faults (named fault points), asan (ASan and UBSan with the fault points), coverage (gcov with them); CC=gcc or clang.
 
 VARIANT ?= release
 B       := build
@@ -44,6 +46,8 @@ CFLAGS_release := -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
 CFLAGS_faults  := $(CFLAGS_release) -DMUSTER_FAULTS
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DMUSTER_FAULTS
 LDFLAGS_asan   := -fsanitize=address,undefined
+CFLAGS_coverage  := -O1 -g -fno-inline --coverage -fprofile-update=atomic -DMUSTER_FAULTS
+LDFLAGS_coverage := --coverage
 CFLAGS_ALL = -std=c11 -fPIC -pthread $(WARN) $(CFLAGS_$(VARIANT)) $(shell pkg-config --cflags $(MODULES) 2>/dev/null) $(CFLAGS)
 LDLIBS_ALL = $(LDFLAGS_$(VARIANT)) $(LDFLAGS) -pthread $(shell pkg-config --libs $(MODULES) 2>/dev/null) -lm
 
@@ -69,7 +73,7 @@ say =
 else
 say = @printf '  %-5s %s\n' $(1) $(2);
 endif
-.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline kills fuzz tidy \
+.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline kills fuzz mutants coverage tidy \
         format install clean lib unit
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -216,6 +220,12 @@ kills: deps-test
 
 fuzz: deps-test
 	@tests/fuzz/run.sh $(SECONDS)
+
+mutants: deps-test
+	@tests/mutants/run.py $(ONLY)
+
+coverage: deps-test
+	@tests/coverage.py
 
 tidy: deps-test
 	@tests/tidy.sh
