@@ -10,11 +10,13 @@
 #   make bench-check     instructions a record of each, against the baseline (bench-baseline: renews it)
 #   make kills      ROUNDS=1000  kill -9 at seeded moments, with an oracle outside the node
 #   make fuzz       SECONDS=600  the fuzz targets, with libFuzzer and a driver of their own; TARGET=scan: one of them
+#   make mutants    ONLY=name  faults planted in a copy of the tree: each must turn a test red
+#   make coverage   lines of store, workers, ingest and proto that units and flows reach
 #   make tidy       format, include rule, lint
 #   make install    PREFIX=/usr/local DESTDIR=
 #
-# VARIANT=release (default), faults (named fault points), asan (ASan and UBSan with the fault points), fuzz and msan (libFuzzer, and MSan:
-# clang only, for tests/fuzz/run.sh); CC=gcc or clang.
+# VARIANT=release (default), faults (named fault points), asan (ASan and UBSan with the fault points), coverage (gcov with them), fuzz and
+# msan (libFuzzer, and MSan: clang only, for tests/fuzz/run.sh); CC=gcc or clang.
 
 VARIANT ?= release
 B       := build
@@ -50,6 +52,8 @@ LDFLAGS_fuzz   := -fsanitize=address,undefined
 # xxhash is compiled in, since MSan must see what writes memory.
 CFLAGS_msan    := -O1 -g -fsanitize=memory -fsanitize-memory-track-origins -fno-omit-frame-pointer -DXXH_INLINE_ALL=
 LDFLAGS_msan   := -fsanitize=memory
+CFLAGS_coverage  := -O1 -g -fno-inline --coverage -fprofile-update=atomic -DMUSTER_FAULTS
+LDFLAGS_coverage := --coverage
 CFLAGS_ALL = -std=c11 -fPIC -pthread $(WARN) $(CFLAGS_$(VARIANT)) $(shell pkg-config --cflags $(MODULES) 2>/dev/null) $(CFLAGS)
 LDLIBS_ALL = $(LDFLAGS_$(VARIANT)) $(LDFLAGS) -pthread $(shell pkg-config --libs $(MODULES) 2>/dev/null) -lm
 
@@ -75,7 +79,7 @@ say =
 else
 say = @printf '  %-5s %s\n' $(1) $(2);
 endif
-.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools faults-tools peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline kills fuzz tidy \
+.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools faults-tools peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline kills fuzz tidy mutants coverage \
         format install clean lib unit
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -242,6 +246,12 @@ kills: deps-test
 
 fuzz: deps-test
 	@tests/fuzz/run.sh $(SECONDS) $(TARGET)
+
+mutants: deps-test
+	@tests/mutants/run.py $(ONLY)
+
+coverage: deps-test
+	@tests/coverage.py
 
 tidy: deps-test
 	@tests/tidy.sh

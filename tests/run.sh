@@ -1,12 +1,13 @@
 #!/bin/bash
-# Every test, in the order in which a fault is nearest its cause: tidy, builds, units, counts (instructions a record), fuzz (short), flows, the sanitizers' runs of both, the kills.
+# Every test, in the order in which a fault is nearest its cause: tidy, builds, units, counts (instructions a record), fuzz (short), mutants (a handful), flows, the sanitizers' runs of both, the kills.
 # Prints what failed, and last "N passed, N failed". SUITES="units flows" chooses, and builds what those need; logs are kept in build/log/.
 set -u
 cd "$(dirname "$0")/.."
 export B=build
 LOG=$B/log
-KNOWN="tidy builds units counts fuzz flows asan valgrind"
+KNOWN="tidy builds units counts fuzz mutants flows asan valgrind"
 SUITES=${SUITES:-$KNOWN}
+KNOWN="$KNOWN coverage" # not of a run of everything: make coverage
 JOBS=$(nproc)
 passed=0 failed=0 skipped=0
 mkdir -p "$LOG"
@@ -90,9 +91,10 @@ needs() { for suite in "$@"; do has "$suite" && return 0; done; return 1; }
 
 if has tidy; then one tidy tests/tidy.sh; fi
 before=$failed
-if needs builds flows valgrind; then one build-gcc build release all unit tools peers; fi
-if needs builds units flows asan; then one build-faults build faults all unit; fi
+if needs builds flows coverage valgrind; then one build-gcc build release all unit tools peers; fi
+if needs builds units mutants flows asan; then one build-faults build faults all unit; fi
 if needs builds asan; then one build-asan build asan all unit; fi
+if has coverage; then one build-coverage build coverage all unit; fi
 if has builds; then one build-clang make --no-print-directory -j"$JOBS" B=$B/clang CC=clang all; fi
 if [ "$failed" -gt "$before" ]; then # tests of what was not built say nothing
   echo "$passed passed, $failed failed"
@@ -106,12 +108,19 @@ if has counts; then
   fi
 fi
 if has fuzz; then one fuzz tests/fuzz/run.sh --short; fi
+if has mutants; then one mutants tests/mutants/run.py --short; fi
 if has flows; then flows release tests/flow/[0-9]*.py; fi
 if has asan; then
   export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 MUSTER_SLOW=4
   units asan
   ROUNDS=4 flows asan tests/flow/[0-9]*.py
   unset ASAN_OPTIONS UBSAN_OPTIONS MUSTER_SLOW
+fi
+if has coverage; then
+  export MUSTER_SLOW=4
+  units coverage
+  ROUNDS=4 flows coverage tests/flow/[0-9]*.py
+  unset MUSTER_SLOW
 fi
 if has valgrind; then units release valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible; fi
 

@@ -42,6 +42,7 @@ enum node_act {
   NODE_QUIT = 'q',          /* ends all connections, for good */
   NODE_WRONG_COUNT = 'c',
   NODE_SHORT_WORDS = 'w',
+  NODE_LONG_WORDS = 'W',
   NODE_GARBAGE = 'g',
   NODE_FUTURE_KIND = 'f', /* a message of a kind that this version does not know, then the answer */
   NODE_REFUSE = 'i',
@@ -173,7 +174,7 @@ static uint64_t node_word(struct node *n, enum node_act act, uint64_t number)
 
 static size_t node_words(struct node *n, const struct node_answer *a, uint8_t *body)
 {
-  uint32_t count = a->count - (a->act == NODE_SHORT_WORDS);
+  uint32_t count = a->count - (a->act == NODE_SHORT_WORDS) + (a->act == NODE_LONG_WORDS);
   uint8_t *p = body;
   if (a->act != NODE_UNPACKED) {
     *p++ = 0x0a;
@@ -182,7 +183,7 @@ static size_t node_words(struct node *n, const struct node_answer *a, uint8_t *b
   for (uint32_t i = 0; i < count; i++, p += 8) {
     if (a->act == NODE_UNPACKED)
       *p++ = 0x09;
-    store_u64(p, node_word(n, a->act, a->numbers[i]));
+    store_u64(p, node_word(n, a->act, a->numbers[i < a->count ? i : 0]));
   }
   return (size_t)(p - body);
 }
@@ -204,7 +205,7 @@ static int node_batch_verdict(enum node_act act)
 static void node_answer_send(struct node_answer *a)
 {
   struct node *n = a->node;
-  uint8_t head[LIMIT_HEADER_BYTES], *body = malloc(16 + 9 * (size_t)a->count);
+  uint8_t head[LIMIT_HEADER_BYTES], *body = malloc(32 + 9 * (size_t)a->count);
   size_t body_size = 0;
   Muster__V1__AnswerHeader h = MUSTER__V1__ANSWER_HEADER__INIT;
   h.has_kind = h.has_version_major = h.has_version_minor = h.has_batch_id = h.has_record_count = h.has_credit = 1;

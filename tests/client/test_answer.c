@@ -99,9 +99,10 @@ static void breaches_are_final(void **state)
     const char *script;
     int status;
     const char *says;
-  } breaches[] = {{"c", MUSTER_ERR_PROTOCOL, "101 records"}, {"w", MUSTER_ERR_PROTOCOL, "99 verdicts"},
-                  {"g", MUSTER_ERR_PROTOCOL, "protocol"},    {"A", MUSTER_ERR_PROTOCOL, "verdict 1"},
-                  {"i", MUSTER_ERR_PROTOCOL, "BATCH_COUNT"}, {"v", MUSTER_ERR_VERSION, "BATCH_VERSION"}};
+  } breaches[] = {{"c", MUSTER_ERR_PROTOCOL, "101 records"},  {"w", MUSTER_ERR_PROTOCOL, "99 verdicts"},
+                  {"W", MUSTER_ERR_PROTOCOL, "101 verdicts"}, {"g", MUSTER_ERR_PROTOCOL, "protocol"},
+                  {"A", MUSTER_ERR_PROTOCOL, "verdict 1"},    {"i", MUSTER_ERR_PROTOCOL, "BATCH_COUNT"},
+                  {"v", MUSTER_ERR_VERSION, "BATCH_VERSION"}};
   for (unsigned i = 0; i < sizeof breaches / sizeof *breaches; i++) {
     struct muster_options o;
     struct muster_counts n;

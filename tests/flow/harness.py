@@ -21,9 +21,9 @@ SLOW = float(os.environ.get("MUSTER_SLOW", "1"))  # sanitizer runs wait longer
 
 
 def binary(variant=None):
-    """The executable of a variant. One that asks for the fault points gets the sanitizers' in a run of those: it has them, too."""
+    """The executable of a variant. One that asks for the fault points gets the sanitizers', or coverage's, in a run of those: they have them, too."""
     run = os.environ.get("MUSTER_VARIANT", "release")
-    variant = run if variant is None or (variant == "faults" and run == "asan") else variant
+    variant = run if variant is None or (variant == "faults" and run != "release") else variant
     return os.path.join(BUILD, "muster") if variant == "release" else os.path.join(BUILD, variant, "muster")
 
 

@@ -47,6 +47,27 @@ static void sequences_start_at_one_and_have_no_gaps(void **state)
   fixture_verify_clean(x, expected - 1);
 }
 
+static void sequences_go_on_where_they_were_after_a_restart(void **state)
+{
+  struct fixture *x = *state;
+  struct store *s = fixture_open(x);
+  struct failure failure = FAILURE_NONE;
+  fixture_fill(s, 0, 100, 30);
+  for (uint64_t next = 101; next <= 103; next++) {
+    bool fresh;
+    store_close(s);
+    s = fixture_open(x);
+    assert_int_equal(store_begin(s), MUSTER_OK);
+    assert_int_equal(fixture_put(s, next - 1, NULL), next);
+    assert_int_equal(fixture_put(s, next - 1, &fresh), next);
+    assert_false(fresh);
+    assert_int_equal(store_commit(s, &failure), MUSTER_OK);
+    fixture_expect_all(s, next);
+  }
+  store_close(s);
+  fixture_verify_clean(x, 103);
+}
+
 /* Bytes of data.mdb in the page cache. */
 static uint64_t cached_bytes(const struct fixture *x)
 {
@@ -464,6 +485,7 @@ int main(int argc, char **argv)
 #endif
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(sequences_start_at_one_and_have_no_gaps, setup, teardown),
+      cmocka_unit_test_setup_teardown(sequences_go_on_where_they_were_after_a_restart, setup, teardown),
       cmocka_unit_test_setup_teardown(a_record_on_the_disk_does_not_stay_in_the_page_cache, setup, teardown),
       cmocka_unit_test_setup_teardown(a_record_is_found_within_its_own_transaction, setup, teardown),
       cmocka_unit_test_setup_teardown(small_blocks_are_found_however_often_they_move, setup, teardown),

@@ -161,6 +161,25 @@ static void a_damaged_block_is_not_handed_out(void **state)
   store_reader_close(r);
 }
 
+/* Nobody who counts what he was given would miss what he was not. */
+static void a_missing_block_is_not_passed_over(void **state)
+{
+  struct fixture *x = *state;
+  struct failure failure = FAILURE_NONE;
+  struct damage d;
+  uint64_t first = 667;
+  MDB_val key = {.mv_size = sizeof first, .mv_data = &first};
+  damage_begin(&d, x);
+  assert_int_equal(mdb_del(d.txn, d.env.journal, &key, NULL), 0);
+  damage_end(&d);
+  struct store_reader *r = open_reader(x);
+  struct seen seen = {.reader = r, .next = 1};
+  assert_int_equal(store_reader_scan(r, 1, UINT64_MAX, check_record, &seen, &failure), MUSTER_ERR_CORRUPT);
+  assert_in_range(seen.next, 1, 667);
+  assert_non_null(strstr(failure.text, "sequence 667"));
+  store_reader_close(r);
+}
+
 static void what_is_not_there_is_named(void **state)
 {
   struct fixture *x = *state;
@@ -356,6 +375,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(an_id_is_found_by_the_columns, setup_filled, teardown),
       cmocka_unit_test_setup_teardown(facts_tell_the_shard, setup_filled, teardown),
       cmocka_unit_test_setup_teardown(a_damaged_block_is_not_handed_out, setup_filled, teardown),
+      cmocka_unit_test_setup_teardown(a_missing_block_is_not_passed_over, setup_filled, teardown),
       cmocka_unit_test_setup_teardown(what_is_not_there_is_named, setup, teardown),
       cmocka_unit_test_setup_teardown(a_reader_beside_a_writer_sees_whole_commits, setup, teardown),
       cmocka_unit_test_setup_teardown(what_a_killed_reader_held_is_let_go, setup, teardown),

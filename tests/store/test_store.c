@@ -145,6 +145,23 @@ static void identity_is_checked(void **state)
   store_close(s);
 }
 
+/* Ids whose fingerprints collide could be made by whoever knows the seed. */
+static void each_shard_has_a_seed_of_its_own_and_keeps_it(void **state)
+{
+  struct fixture *x = *state, other;
+  uint8_t id[16] = {1};
+  fixture_make(&other);
+  struct store *s = fixture_open(x), *o = fixture_open(&other);
+  const uint64_t fingerprint = store_fingerprint(s, id);
+  assert_true(fingerprint != store_fingerprint(o, id));
+  store_close(o);
+  store_close(s);
+  s = fixture_open(x);
+  assert_true(fingerprint == store_fingerprint(s, id));
+  store_close(s);
+  fixture_remove(&other);
+}
+
 static void a_newer_format_is_named_and_left_alone(void **state)
 {
   struct fixture *x = *state;
@@ -453,6 +470,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(one_owner_at_a_time, setup, teardown),
       cmocka_unit_test_setup_teardown(a_process_opens_a_shard_once, setup, teardown),
       cmocka_unit_test_setup_teardown(identity_is_checked, setup, teardown),
+      cmocka_unit_test_setup_teardown(each_shard_has_a_seed_of_its_own_and_keeps_it, setup, teardown),
       cmocka_unit_test_setup_teardown(an_index_over_its_bound_is_refused_with_the_number, setup, teardown),
       cmocka_unit_test_setup_teardown(a_newer_format_is_named_and_left_alone, setup, teardown),
       cmocka_unit_test_setup_teardown(a_cut_data_file_is_seen_before_it_is_touched, setup, teardown),

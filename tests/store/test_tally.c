@@ -213,6 +213,37 @@ static void a_fold_on_the_way_changes_no_sum(void **state)
   fixture_verify_clean(x, folds_by_records + 1000);
 }
 
+#ifdef MUSTER_FAULTS
+#define FOLD_COMMIT 4999u
+#define FOLD_AT "27" /* the commit that folds */
+static_assert(27 * FOLD_COMMIT >= STORE_TALLY_FOLD_RECORDS && 26 * FOLD_COMMIT < STORE_TALLY_FOLD_RECORDS, "that one");
+
+static int again_folds(const char *path)
+{
+  struct fixture x = {.options = {.path = path, .shards = 1, .map_bytes = UINT64_C(1) << 28}};
+  fixture_fill(fixture_open(&x), 0, 28 * FOLD_COMMIT, FOLD_COMMIT);
+  return 0;
+}
+
+/* What the database counts and up to where it does are of one transaction: a death on either side of the commit leaves a sum that is right. */
+static void a_kill_at_a_fold_leaves_both_or_neither(void **state)
+{
+  struct fixture *x = *state;
+  static const struct {
+    const char *fault;
+    uint64_t records;
+  } cases[] = {{"store.in-transaction:kill:" FOLD_AT, 26 * FOLD_COMMIT}, {"store.after-commit:kill:" FOLD_AT, 27 * FOLD_COMMIT}};
+  for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    char said[16];
+    assert_true(WIFSIGNALED(fixture_again(cases[i].fault, "folds", x->path, said, sizeof said)));
+    expect_tally(x, cases[i].records);
+    fixture_verify_clean(x, cases[i].records);
+    fixture_remove(x);
+    fixture_make(x);
+  }
+}
+#endif
+
 /* Each record a cell of its own: the bound on memory comes first. */
 static void too_many_cells_fold_as_well(void **state)
 {
@@ -267,14 +298,24 @@ static void a_walk_may_be_stopped(void **state)
   store_reader_close(r);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+#ifdef MUSTER_FAULTS
+  if (argc == 3)
+    return again_folds(argv[2]);
+#else
+  (void)argc;
+  (void)argv;
+#endif
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_cell_has_the_records_columns),
       cmocka_unit_test(cells_in_memory_grow_and_stay_exact),
       cmocka_unit_test_setup_teardown(small_commits_are_counted, setup, teardown),
       cmocka_unit_test_setup_teardown(a_sudden_end_loses_no_count, setup, teardown),
       cmocka_unit_test_setup_teardown(a_fold_on_the_way_changes_no_sum, setup, teardown),
+#ifdef MUSTER_FAULTS
+      cmocka_unit_test_setup_teardown(a_kill_at_a_fold_leaves_both_or_neither, setup, teardown),
+#endif
       cmocka_unit_test_setup_teardown(too_many_cells_fold_as_well, setup, teardown),
       cmocka_unit_test_setup_teardown(a_walk_may_be_stopped, setup, teardown),
   };
