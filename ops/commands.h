@@ -17,6 +17,8 @@ int ops_get_main(int argc, char **argv);
 int ops_export_main(int argc, char **argv);
 int ops_quarantine_main(int argc, char **argv);
 int ops_verify_main(int argc, char **argv);
+int ops_backup_main(int argc, char **argv);
+int ops_restore_main(int argc, char **argv);
 int ops_key_main(int argc, char **argv);
 int client_submit_main(int argc, char **argv);  /* client/submit.c */
 int bench_generate_main(int argc, char **argv); /* bench/generate.c */

@@ -18,7 +18,8 @@
 #include "core/limits.h"
 #include "proto/varint.h"
 
-#define STORE_BLOCK_MAGIC 0x314b4c42u /* "BLK1" */
+#define STORE_BLOCK_MAGIC 0x314b4c42u             /* "BLK1" */
+#define STORE_BLOCK_COLUMN_BYTES (16u + 16u + 4u) /* id, digest, end */
 
 /* As stored, little-endian. Then: ids (16 each), digests (16 each), ends (4 each), runs (16 each), bytes. */
 struct store_block_header {
@@ -52,6 +53,12 @@ struct store_block {
   const uint8_t *ids, *digests, *ends, *runs, *bytes; /* not aligned */
 };
 
+/* The size of the whole block, as its header says. */
+static inline uint64_t store_block_bytes(const struct store_block_header *h)
+{
+  return sizeof *h + (uint64_t)h->count * STORE_BLOCK_COLUMN_BYTES + (uint64_t)h->runs * sizeof(struct store_block_run) +
+         (uint64_t)h->bytes;
+}
 /* Whether the bytes have the layout of a block that begins with this sequence; nothing behind the header is read. */
 bool store_block_parse(struct store_block *b, const void *base, size_t size, uint64_t first);
 bool store_block_intact(const struct store_block *b); /* reads everything: the checksum is right */
