@@ -144,7 +144,7 @@ static int check_blocks(struct check *c, const struct store_backup_segment *g, s
     const uint32_t wanted = store_segment_wanted(&block, c->until);
     if (!c->out->faults)
       c->out->records += wanted;
-    c->ended = wanted < block.header.count;
+    c->ended = wanted < block.header.count || w->next > c->until->records;
   }
   if (c->ended)
     return MUSTER_OK;

@@ -170,13 +170,12 @@ static int check_history(struct copy *c, const struct store_meta *cut, struct fa
     same = bytes && store_block_parse(&block, bytes, size, load_u64(bytes + offsetof(struct store_block_header, first))) &&
            block.header.first + block.header.count - 1 == c->now.last && memcmp(block.header.checksum, c->now.head, 16) == 0;
   }
-  return same
-             ? MUSTER_OK
-             : failure_set(failure, MUSTER_ERR_CONFIG,
-                           "%s is of another history of this node: it holds shard %" PRIu32 " up to sequence %" PRIu64
-                           ", and the store (up to %" PRIu64 ") has another record there, or none; it was not changed; back up into a new "
-                           "directory and keep this one",
-                           c->b->path, c->shard, c->now.last, cut->records);
+  return same ? MUSTER_OK
+              : failure_set(failure, MUSTER_ERR_CONFIG,
+                            "%s is of another history of this node: it holds shard %" PRIu32 " up to sequence %" PRIu64
+                            ", and the store (up to %" PRIu64 ") has another record there, or none; it was not changed; back up into a new "
+                            "directory and keep this one",
+                            c->b->path, c->shard, c->now.last, cut->records);
 }
 
 static int write_block(struct copy *c, const struct store_block *block, struct failure *failure)

@@ -174,8 +174,10 @@ static int take_segment(struct restore *r, uint32_t number, struct failure *fail
   if (w.fd < 0)
     return failure->status;
   int more = 1, status = MUSTER_OK;
-  while (status == MUSTER_OK && !r->ended && (more = store_segment_next(&w, &block)) == 1)
+  while (status == MUSTER_OK && !r->ended && (more = store_segment_next(&w, &block)) == 1) {
     status = take_block(r, &block, failure);
+    r->ended = r->ended || w.next > r->until->records; /* what follows is not asked for and need not be whole */
+  }
   if (status == MUSTER_OK && !r->ended && (more < 0 || w.next - 1 != s->segment[number].last))
     status = failure_set(failure, more < 0 ? more : MUSTER_ERR_CORRUPT,
                          "%s has changed since it was checked: sequence %" PRIu64 " cannot be read from it", path, w.next);
