@@ -13,6 +13,7 @@
 
 #include "core/config.h"
 #include "core/durable.h"
+#include "core/fault.h"
 #include "ops/commands.h"
 #include "ops/options.h"
 #include "ops/shards.h"
@@ -228,7 +229,7 @@ static int take_name(const struct restoring *r, struct failure *failure)
     status = durable_sync_folder(r->temporary, failure);
   if (status != MUSTER_OK)
     return status;
-  if (renameat2(AT_FDCWD, r->temporary, AT_FDCWD, r->path, RENAME_NOREPLACE) != 0)
+  if (FAULT("restore.name") || renameat2(AT_FDCWD, r->temporary, AT_FDCWD, r->path, RENAME_NOREPLACE) != 0)
     return failure_set_errno(failure, MUSTER_ERR_CREATE, errno, "what was restored is whole and stays in %s: it cannot be named %s",
                              r->temporary, r->path);
   snprintf(parent, sizeof parent, "%s", r->path);

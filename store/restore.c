@@ -153,7 +153,7 @@ static int take_block(struct restore *r, const struct store_block *block, struct
     return r->ended || memcmp(block->header.checksum, r->meta.chain, 16) == 0 ? MUSTER_OK : not_of_this(r, failure);
   if (block->header.first != r->meta.records + 1 || memcmp(block->header.previous, r->meta.chain, 16) != 0)
     return not_of_this(r, failure);
-  const int code = add_block(r, block, wanted);
+  const int code = FAULT("restore.block") ? errno : add_block(r, block, wanted);
   if (code == MDB_CORRUPTED)
     return failure_set(failure, MUSTER_ERR_CORRUPT,
                        "shard %" PRIu32 ": the backup's block of sequences %" PRIu64 " to %" PRIu64 " holds no records", r->shard,
