@@ -188,6 +188,8 @@ static int write_block(struct copy *c, const struct store_block *block, struct f
       return io_failure(c, "write", errno, failure);
     done += (size_t)n;
   }
+  if (FAULT("backup.flip") && pwrite(c->fd, "", 1, (off_t)(c->now.bytes + block->size / 2)) != 1) /* as a bad disk does */
+    return io_failure(c, "write", errno, failure);
   c->now.bytes += block->size;
   c->now.last += block->header.count;
   memcpy(c->now.head, block->header.checksum, sizeof c->now.head);

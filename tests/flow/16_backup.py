@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 
-from harness import Skipped, check, check_equal, delimited, feed, finished, main, number, small_disk
+from harness import check, check_equal, delimited, feed, finished, main, number, small_disk
 from oracle import Oracle
 
 KILLS = int(os.environ.get("KILLS", "8"))
@@ -139,6 +139,17 @@ def killed_restores(t):
         check(stored(t, target) == stored(t, t.data), f"restore {i} after {before} kills is not the node's")
         check(tally(t, target) == tally(t, t.data), f"tally of restore {i}")
     print(f"#   {kills} kills in {i} restores (seed {t.seed})", flush=True)
+
+
+def read_back(t):
+    """a disk that writes something else: the run says which sequences do not read back, seals nothing, and the next one mends it"""
+    filled(t, 10000)
+    backup = t.path("b")
+    wrong = t.muster("backup", backup, variant="faults", env={"MUSTER_FAULT": "backup.flip:fail:3"}, code=65).error()
+    check(re.search(r"shard-\d/0+1\.blocks does not read back as it was written, from sequence \d+ on", wrong), wrong)
+    check("never finished" in t.muster("restore", backup, "--data", t.path("n"), code=65).error(), "a backup that was never sealed")
+    t.muster("backup", backup)
+    restored_same(t, backup)
 
 
 def damaged(t):
@@ -276,4 +287,4 @@ def full_disk(t):
         t.data = os.path.dirname(small)
 
 
-main("backup", [under_load, killed_backups, killed_restores, damaged, refusals, points_in_time, full_disk])
+main("backup", [under_load, killed_backups, killed_restores, read_back, damaged, refusals, points_in_time, full_disk])

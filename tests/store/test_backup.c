@@ -324,6 +324,12 @@ static void a_killed_run_is_gone_on_with(void **state)
     bytes[keep] ^= 1; /* whatever the disk had there */
     save(file_of(w, name), bytes, round % 3 ? keep : keep + 1);
     free(bytes);
+    if (round % 5 == 0) { /* and behind the last one, what a longer write has left */
+      bytes = load(file_of(w, segment_name(w, first + 2)), &torn);
+      memset(bytes + torn, 'x', 50000);
+      save(file_of(w, segment_name(w, first + 2)), bytes, torn + 50000);
+      free(bytes);
+    }
     run_well(w, SMALL_SEGMENT);
     check_whole(w, RECORDS);
     save(file_of(w, "manifest"), manifest, size);
@@ -396,6 +402,35 @@ static void damaged_blocks_are_named(void **state)
   save(file_of(w, other), bytes, size);
   expect_named(w, name, sequence, g.first - 1, false);
   free(bytes);
+}
+
+/* A block that is whole, of the same shard, sequences and size, and yet of another store: only the chain tells. */
+static void a_block_of_another_store_is_named(void **state)
+{
+  struct world *w = *state;
+  struct world other = {.from = w->to, .to = w->from};
+  size_t size, size_other;
+  snprintf(other.backup, sizeof other.backup, "%.280s.other", w->from.path);
+  other.from.options.path = other.from.path;
+  fill(w, 0, RECORDS, false);
+  fill(&other, 500, 500 + RECORDS, false);
+  run_well(w, 0);
+  run_well(&other, 0);
+  char name[64];
+  snprintf(name, sizeof name, "%s", segment_name(w, 0));
+  uint8_t *bytes = load(file_of(w, name), &size), *stranger = load(file_of(&other, name), &size_other);
+  assert_int_equal(size, size_other);
+  const size_t block = size / RECORDS * PER_COMMIT; /* blocks of as many records are of one size: the header's length tells which */
+  size_t at = 0;
+  while (memcmp(bytes + at + 16 + 8, "BLK1", 4) != 0 || at == 0)
+    at++;
+  assert_true(at > block / 2 && at < block * 2);
+  memcpy(bytes + at, stranger + at, at);
+  save(file_of(w, name), bytes, size);
+  free(bytes);
+  free(stranger);
+  remove_backup(other.backup);
+  expect_named(w, name, "does not continue the chain", PER_COMMIT, false);
 }
 
 static void more_than_the_manifest_says_is_named(void **state)
@@ -472,7 +507,8 @@ static void another_history_is_refused(void **state)
   const struct store_options options = w->from.options;
   assert_int_equal(mkdir(w->from.path, 0700), 0);
   w->from.options = options;
-  fill(w, 100, 150, false);
+  fill(w, 100, 130, false); /* with a commit where the other one had its last */
+  fill(w, 130, 150, false);
   assert_int_equal(run(w, 0, &failure), MUSTER_ERR_CONFIG);
   assert_non_null(strstr(failure.text, "another history"));
   fixture_remove(&w->from);
@@ -556,16 +592,31 @@ static void a_restore_is_gone_on_with(void **state)
   store_close(s);
   assert_int_equal(restore(w, &whole, &restored, &failure), MUSTER_ERR_CONFIG);
   fixture_verify_clean(&w->to, 0);
+  renew_target(w); /* even one of this node, and as long */
+  w->to.options.node_id[0] = 7;
+  s = fixture_open(&w->to);
+  fixture_fill(s, 500, 500 + RECORDS, PER_COMMIT);
+  store_close(s);
+  assert_int_equal(restore(w, &whole, &restored, &failure), MUSTER_ERR_CONFIG);
+  fixture_verify_clean(&w->to, RECORDS);
 }
 
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_make, world_remove)
-  const struct CMUnitTest tests[] = {
-      TEST(what_was_stored_comes_back),      TEST(an_empty_store_comes_back),         TEST(runs_add_up),
-      TEST(a_killed_run_is_gone_on_with),    TEST(damaged_blocks_are_named),          TEST(more_than_the_manifest_says_is_named),
-      TEST(a_damaged_quarantine_is_named),   TEST(a_damaged_manifest_is_refused),     TEST(another_history_is_refused),
-      TEST(what_is_no_backup_is_left_alone), TEST(damage_of_the_store_is_not_copied), TEST(a_point_in_time),
-      TEST(a_restore_is_gone_on_with)};
+  const struct CMUnitTest tests[] = {TEST(what_was_stored_comes_back),
+                                     TEST(an_empty_store_comes_back),
+                                     TEST(runs_add_up),
+                                     TEST(a_killed_run_is_gone_on_with),
+                                     TEST(damaged_blocks_are_named),
+                                     TEST(a_block_of_another_store_is_named),
+                                     TEST(more_than_the_manifest_says_is_named),
+                                     TEST(a_damaged_quarantine_is_named),
+                                     TEST(a_damaged_manifest_is_refused),
+                                     TEST(another_history_is_refused),
+                                     TEST(what_is_no_backup_is_left_alone),
+                                     TEST(damage_of_the_store_is_not_copied),
+                                     TEST(a_point_in_time),
+                                     TEST(a_restore_is_gone_on_with)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
