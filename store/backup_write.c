@@ -59,11 +59,12 @@ static bool is_full(const struct copy *c)
   return c->now.bytes >= (c->pace->segment_bytes ? c->pace->segment_bytes : STORE_BACKUP_SEGMENT_BYTES);
 }
 
-static int open_segment(struct copy *c, struct failure *failure)
+/* flags: O_TRUNC for a segment that is begun: a killed run may have left one of that name behind the one that was cut back. */
+static int open_segment(struct copy *c, int flags, struct failure *failure)
 {
   char path[LIMIT_PATH_BYTES];
   store_segment_path(path, c->b, c->shard, c->now.first);
-  c->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  c->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
   return c->fd < 0 ? io_failure(c, "create", errno, failure) : MUSTER_OK;
 }
 
@@ -111,8 +112,12 @@ static int finish_segment(struct copy *c, struct failure *failure)
   if (FAULT("backup.sync") || fsync(c->fd) != 0)
     return io_failure(c, "sync", errno, failure);
   posix_fadvise(c->fd, 0, 0, POSIX_FADV_DONTNEED);
+  struct stat info;
   int status = walk_segment(c, head_before(c), &offset, failure);
-  if (status == MUSTER_OK && (c->now.last != written.last || offset != written.bytes || memcmp(c->now.head, written.head, 16) != 0))
+  if (status == MUSTER_OK && fstat(c->fd, &info) != 0)
+    status = io_failure(c, "look at", errno, failure);
+  if (status == MUSTER_OK && ((uint64_t)info.st_size != offset || c->now.last != written.last || offset != written.bytes ||
+                              memcmp(c->now.head, written.head, 16) != 0))
     status = failure_set(failure, MUSTER_ERR_CORRUPT,
                          "shard %" PRIu32 ": shard-%" PRIu32 "/%020" PRIu64
                          ".blocks does not read back as it was written, from sequence %" PRIu64
@@ -140,7 +145,7 @@ static int recover(struct copy *c, struct failure *failure)
     store_segment_path(path, c->b, c->shard, c->now.first);
     if (access(path, F_OK) != 0)
       return MUSTER_OK;
-    int status = open_segment(c, failure);
+    int status = open_segment(c, 0, failure);
     if (status == MUSTER_OK)
       status = walk_segment(c, head_before(c), &offset, failure);
     if (status == MUSTER_OK && ftruncate(c->fd, (off_t)offset) != 0)
@@ -205,7 +210,7 @@ static int copy_block(struct copy *c, const uint8_t *bytes, size_t size, struct 
                        "shard %" PRIu32 ": the store's block that begins with sequence %" PRIu64
                        " contradicts its checksum or the chain; the backup is whole up to there; muster verify tells more",
                        c->shard, c->now.last + 1);
-  int status = c->fd < 0 ? open_segment(c, failure) : MUSTER_OK;
+  int status = c->fd < 0 ? open_segment(c, O_TRUNC, failure) : MUSTER_OK;
   if (status == MUSTER_OK)
     status = write_block(c, &block, failure);
   if (status == MUSTER_OK && is_full(c))

@@ -89,7 +89,7 @@ def killed(t, make, points):
     kills = 0
     while kills < KILLS:
         if t.random.random() < 0.5:
-            fault = f"{t.random.choice(points)}:kill:{t.random.randrange(1, 30)}"
+            fault = f"{t.random.choice(points)}:kill:{t.random.randrange(1, 6)}"
             done = t.muster(*make(), variant="faults", env={"MUSTER_FAULT": fault}, code=None)
             code, error = done.code, done.error()
         else:
