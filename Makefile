@@ -4,6 +4,7 @@
 #   make run        the surge of fiscal year 2021, end to end, against the published figures
 #   make test       every test; ends with "N passed, N failed"
 #   make bench      throughput beside the limit of the machine; bench-growth: one store to fifty million records
+#   make bench-backup    the node's rate with a backup running beside it, and without
 #   make bench-peers     beside PostgreSQL, NATS, Redis, RabbitMQ, SQLite, RocksDB and LMDB, in one run of about 7 minutes
 #   make bench-where     where the time of a record goes, from a profile, in a table that adds up
 #   make bench-micro     nanoseconds a record of each step of a record's way
@@ -79,7 +80,7 @@ say =
 else
 say = @printf '  %-5s %s\n' $(1) $(2);
 endif
-.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools faults-tools peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline kills fuzz tidy mutants coverage \
+.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools faults-tools peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline kills fuzz tidy mutants coverage bench-backup \
         format install clean lib unit
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -221,6 +222,9 @@ test: deps-test
 bench: deps-bench
 	@$(MAKE) --no-print-directory -j$$(nproc) all tools
 	@bench/throughput.py
+bench-backup: deps-bench
+	@$(MAKE) --no-print-directory -j$$(nproc) all tools
+	@bench/backup.py
 bench-growth: deps-bench
 	@$(MAKE) --no-print-directory -j$$(nproc) all tools
 	@bench/growth.py

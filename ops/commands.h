@@ -18,6 +18,8 @@ int ops_export_main(int argc, char **argv);
 int ops_quarantine_main(int argc, char **argv);
 int ops_verify_main(int argc, char **argv);
 int ops_salvage_main(int argc, char **argv);
+int ops_backup_main(int argc, char **argv);
+int ops_restore_main(int argc, char **argv);
 int ops_key_main(int argc, char **argv);
 int client_submit_main(int argc, char **argv);  /* client/submit.c */
 int bench_generate_main(int argc, char **argv); /* bench/generate.c */

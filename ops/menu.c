@@ -16,6 +16,8 @@ static const struct ops_menu_command commands[] = {
     {"tally", ops_tally_main, "count encounters by the columns of the public data set", MENU_STORE},
     {"verify", ops_verify_main, "read the whole store and say whether each block, sequence and count is right", MENU_STORE},
     {"salvage", ops_salvage_main, "write out what can still be read of a damaged store, and say what is not there", MENU_STORE},
+    {"backup", ops_backup_main, "copy all records into a directory, beside the running node; and check such a copy", MENU_STORE},
+    {"restore", ops_restore_main, "make a new data directory from a backup, up to a sequence or a time", MENU_STORE},
     {"key", ops_key_main, "make, show, allow, revoke and list the keys of submitters", MENU_KEYS},
     {"bench", bench_bench_main, "put a load of synthetic records on a test node and measure it", MENU_PLANNING},
     {"ingest", ingest_main, "role: takes batches in and answers them", MENU_ROLES},

@@ -10,7 +10,6 @@
 
 #define CHECKSUM_BYTES 16u
 #define COLUMNS_BEGIN (offsetof(struct store_block_header, columns) + sizeof(uint64_t)) /* of what `columns` covers */
-#define COLUMN_BYTES (16u + 16u + 4u)                                                   /* id, digest, end */
 #define ADVISE_BYTES_MIN (64u << 10)                                                    /* worth a call of the kernel */
 
 /* ---- reading ---- */
@@ -20,7 +19,7 @@ size_t store_block_size(const struct store_block_header *h)
   if (h->magic != STORE_BLOCK_MAGIC || h->format != STORE_FORMAT || h->count == 0 || h->count > LIMIT_COMMIT_RECORDS || h->runs == 0 ||
       h->runs > h->count || h->bytes > LIMIT_COMMIT_BYTES)
     return 0;
-  return sizeof *h + (size_t)h->count * COLUMN_BYTES + (size_t)h->runs * sizeof(struct store_block_run) + h->bytes;
+  return sizeof *h + (size_t)h->count * STORE_BLOCK_COLUMN_BYTES + (size_t)h->runs * sizeof(struct store_block_run) + h->bytes;
 }
 
 bool store_block_parse(struct store_block *b, const void *base, size_t size, uint64_t first)
@@ -154,7 +153,7 @@ int store_block_builder_init(struct store_block_builder *b)
 {
   memset(b, 0, sizeof *b);
   const size_t records = LIMIT_COMMIT_RECORDS;
-  const size_t size = records * (COLUMN_BYTES + sizeof(struct store_block_run)) + LIMIT_COMMIT_BYTES;
+  const size_t size = records * (STORE_BLOCK_COLUMN_BYTES + sizeof(struct store_block_run)) + LIMIT_COMMIT_BYTES;
   uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (p == MAP_FAILED)
     return MUSTER_ERR_MEMORY;
@@ -212,7 +211,7 @@ int store_block_builder_write(const struct store_block_builder *b, MDB_txn *txn,
                                       .shard = shard};
   memcpy(header.previous, chain, sizeof header.previous);
   const size_t runs_bytes = (size_t)b->run_count * sizeof *b->runs;
-  const size_t size = sizeof header + (size_t)b->count * COLUMN_BYTES + runs_bytes + b->bytes_used;
+  const size_t size = sizeof header + (size_t)b->count * STORE_BLOCK_COLUMN_BYTES + runs_bytes + b->bytes_used;
   MDB_val key = {.mv_size = sizeof first, .mv_data = &first}, value = {.mv_size = size};
   int code = store_env_put(txn, journal, &key, &value, MDB_APPEND | MDB_RESERVE);
   if (code)

@@ -19,7 +19,8 @@
 #include "proto/varint.h"
 #include "store/read.h"
 
-#define STORE_BLOCK_MAGIC 0x314b4c42u /* "BLK1" */
+#define STORE_BLOCK_MAGIC 0x314b4c42u             /* "BLK1" */
+#define STORE_BLOCK_COLUMN_BYTES (16u + 16u + 4u) /* id, digest, end */
 
 /* As stored, little-endian. Then: ids (16 each), digests (16 each), ends (4 each), runs (16 each), bytes. */
 struct store_block_header {

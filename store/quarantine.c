@@ -116,6 +116,33 @@ int store_quarantine_put(const struct store_env *e, MDB_txn *txn, struct store_m
   return quota_save(e, txn, entry->submitter, &quota);
 }
 
+int store_quarantine_restore(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, const struct store_refused *entry)
+{
+  uint8_t name[STORE_REFUSED_KEY_BYTES];
+  struct store_quota quota;
+  store_quarantine_key(name, entry->submitter, entry->bytes, entry->size);
+  MDB_val key = {.mv_size = sizeof name, .mv_data = name};
+  MDB_val value = {.mv_size = sizeof(struct store_refused_header) + entry->size};
+  struct store_refused_header header = {.number = entry->number,
+                                        .first_us = entry->first_us,
+                                        .last_us = entry->last_us,
+                                        .times = entry->times,
+                                        .reason = entry->reason,
+                                        .field = entry->field};
+  int code = quota_load(e, txn, entry->submitter, &quota);
+  if (!code)
+    code = store_env_put(txn, e->quarantine, &key, &value, MDB_RESERVE | MDB_NOOVERWRITE);
+  if (code)
+    return code;
+  refused_write(value.mv_data, &header, entry);
+  meta->quarantined++;
+  if (meta->quarantine_next <= entry->number)
+    meta->quarantine_next = entry->number + 1;
+  quota.records++;
+  quota.bytes += entry->size;
+  return quota_save(e, txn, entry->submitter, &quota);
+}
+
 int store_quarantine_get(const struct store_env *e, MDB_txn *txn, const struct store_refused_name *name, struct store_refused *entry)
 {
   MDB_val key = {.mv_size = STORE_REFUSED_KEY_BYTES, .mv_data = (void *)(uintptr_t)name->key}, value;

@@ -49,6 +49,9 @@ void store_quarantine_key(uint8_t key[STORE_REFUSED_KEY_BYTES], uint32_t submitt
 int store_quarantine_put(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, const struct store_quarantine_limits *limits,
                          const struct store_refused *entry, bool *kept);
 
+/* Puts an entry where it was, number, times and all; meta's numbers follow. An LMDB code. */
+int store_quarantine_restore(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, const struct store_refused *entry);
+
 /* The entry of that key and number, intact; MDB_NOTFOUND where there is none. An LMDB code. */
 int store_quarantine_get(const struct store_env *e, MDB_txn *txn, const struct store_refused_name *name, struct store_refused *entry);
 /* Removes an entry that get has found, and gives its quota back; meta's numbers follow. An LMDB code. */

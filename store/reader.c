@@ -133,8 +133,7 @@ static int journal_failure(const struct store_reader *r, int code, uint64_t sequ
   return store_env_failure(failure, &r->env, code, "its journal cannot be read");
 }
 
-/* Copies whole blocks from the one that holds sequence first on. */
-static int slice_blocks(struct store_reader *r, uint64_t first, uint64_t last, struct failure *failure)
+int store_slice_blocks(struct store_reader *r, uint64_t first, uint64_t last, struct failure *failure)
 {
   int status = store_slice_begin(r, r->env.journal, failure);
   if (status)
@@ -197,7 +196,7 @@ int store_reader_scan(struct store_reader *r, uint64_t first, uint64_t max, int 
   struct scan scan = {.next = first, .each = each, .context = context};
   scan.last = max && max - 1 <= UINT64_MAX - first ? first + (max - 1) : UINT64_MAX;
   while (max && scan.next <= scan.last) {
-    int stop = slice_blocks(r, scan.next, scan.last, failure);
+    int stop = store_slice_blocks(r, scan.next, scan.last, failure);
     if (!stop && !r->slice_used)
       break;
     if (!stop)

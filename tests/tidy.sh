@@ -39,7 +39,7 @@ for room in include core proto store workers ingest client ops bench bench/micro
 done
 # The commands that live outside ops/ (submit, generate) share its manner of speaking, and nothing else of it.
 grep -nE '^#include "ops/' $(git ls-files 'client/*.[ch]' 'bench/*.[ch]') | grep -vE 'ops/(commands|options|table)\.h' && complain "only commands.h, options.h and table.h of ops/ may be included outside it"
-grep -nE '^#include "store/' $(git ls-files 'client/*.[ch]' 'ops/*.[ch]' 'bench/*.[ch]' ':!bench/micro') | grep -vF '"store/read.h"' && complain "only read.h of store/ may be included outside store/ and workers/"
+grep -nE '^#include "store/' $(git ls-files 'client/*.[ch]' 'ops/*.[ch]' 'bench/*.[ch]' ':!bench/micro') | grep -vE '"store/(read|backup)\.h"' && complain "only read.h and backup.h of store/ may be included outside store/ and workers/"
 grep -lE '^#include <lmdb.h>' $(git ls-files '*.c' '*.h') | grep -v '^store/\|^bench/\(micro\|tools\|peers\)/\|^tests/store/' && complain "lmdb.h outside store/ and what measures it bare"
 grep -lE '^#include <zmq.h>' $(git ls-files '*.c' '*.h') | grep -vE '^(core/link(_frame|_socket)?\.c|ingest/auth\.c|client/|tests/)' && complain "zmq.h outside core/link*.c, ingest/auth.c, client/"
 

@@ -1,0 +1,290 @@
+#!/usr/bin/python3
+"""Backup beside a running node and restore: nothing acknowledged before a backup began is missing from it, killed at any moment both go on, what is damaged is
+refused by name. KILLS chooses how many kills (8 in `make test`); SEED repeats a run."""
+import glob
+import os
+import re
+import shutil
+import signal
+import time
+
+from harness import check, check_equal, delimited, feed, finished, main, number, small_disk
+from oracle import Oracle
+
+KILLS = int(os.environ.get("KILLS", "8"))
+
+
+def stored(t, data):
+    """address -> bytes of all records of a data directory."""
+    counts = [int(n.replace(",", "")) for n in re.findall(r"^shard \d+: ([\d,]+) records", t.muster("verify", "--data", data).text(), re.M)]
+    records = iter(delimited(t.muster("export", "--format", "pb", "--data", data).out))
+    return {f"{shard}:{sequence}": next(records) for shard, count in enumerate(counts) for sequence in range(1, count + 1)}
+
+
+def tally(t, data):
+    return t.muster("tally", "--format", "csv", "--data", data).out
+
+
+def filled(t, *sizes, refused=0):
+    """A stopped node's data directory, filled in so many submits; the node's log says nothing that matters here."""
+    node = t.node()
+    for size in sizes:
+        t.muster("submit", "-", stdin=t.generate(size, t.random.randrange(1 << 30)))
+    if refused:
+        t.muster("submit", "-", stdin=b"\x05\x0a\x03abc", code=None)
+    node.stop()
+
+
+def restored_same(t, backup, name="same", *arguments):
+    """Restores and holds it against the node's own store."""
+    target = t.path(name)
+    t.muster("restore", backup, "--data", target, *arguments)
+    check(stored(t, target) == stored(t, t.data), "the restored records are not those of the node")
+    check(tally(t, target) == tally(t, t.data), "the restored tally is not that of the node")
+    return target
+
+
+def under_load(t):
+    """under load, workers killed meanwhile: what was acknowledged before a backup began is in it, the rest is a beginning of the node's; later runs bring all"""
+    node, oracle, backup = t.node(), Oracle(t), t.path("b")
+    for i in range(2):
+        first, second = t.generate(20000, t.random.randrange(1 << 30)), t.generate(60000, t.random.randrange(1 << 30), "--duplicates", 2)
+        t.muster("submit", "-", "--verdicts", t.path(f"first{i}"), stdin=first)
+        oracle.heard(delimited(first), t.path(f"first{i}"))
+        submit = t.popen("submit", "-", "--verdicts", t.path(f"second{i}"), stdin=-1, stdout=-1, stderr=-1)
+        feed(submit, second, 1.5)
+        time.sleep(0.3 + t.random.random() * 0.5)
+        before = dict(oracle.accepted)
+        running = t.popen("backup", backup, *(["--incremental"] if i else []), stdout=-1, stderr=-1)
+        time.sleep(t.random.random() * 0.3)
+        node.kill("worker", t.random.randrange(2))
+        done = finished(running)
+        check_equal(done.code, 0, f"backup beside a load: {done.error()}")
+        check("verified as written" in done.text(), done.text())
+        check_equal(finished(submit).code, 0, "the load")
+        oracle.heard(delimited(second), t.path(f"second{i}"))
+        copy = t.path(f"copy{i}")
+        t.muster("restore", backup, "--data", copy)
+        there, now = stored(t, copy), stored(t, t.data)
+        for address, record in before.items():
+            check(there.get(address) == record, f"ACCEPTED {address} before backup {i} began is {'missing' if address not in there else 'another record'} in it")
+        check(all(now.get(address) == record for address, record in there.items()), f"backup {i} holds what the node does not")
+        print(f"#   run {i}: {len(before):,} acknowledged before, {len(there):,} in the backup, {len(now):,} stored when the load had ended", flush=True)
+    t.muster("backup", backup, "--incremental")
+    node.stop()
+    t.muster("restore", backup, "--data", t.path("all"))
+    shutil.rmtree(t.data)  # the disk is lost
+    os.rename(t.path("all"), t.data)
+    node = t.node()
+    oracle.examine()
+    t.muster("submit", "-", "--verdicts", t.path("again"), stdin=first)  # it knows what it has
+    oracle.heard(delimited(first), t.path("again"))
+    check_equal(open(t.path("again")).read().count("DUPLICATE"), len(delimited(first)), "duplicates told by the restored node")
+    oracle.examine()
+    node.stop()
+
+
+def killed(t, make, points):
+    """Runs a command again and again, killed at seeded moments and at named points, until one run ends by itself. How many kills."""
+    kills = 0
+    while kills < KILLS:
+        if t.random.random() < 0.5:
+            fault = f"{t.random.choice(points)}:kill:{t.random.randrange(1, 6)}"
+            done = t.muster(*make(), variant="faults", env={"MUSTER_FAULT": fault}, code=None)
+            code, error = done.code, done.error()
+        else:
+            p = t.popen(*make(), stdout=-1, stderr=-1)
+            time.sleep(t.random.random() * 0.12)
+            p.kill()
+            done = finished(p)
+            code, error = done.code, done.error()
+        if code == 0:
+            break
+        check_equal(code, -signal.SIGKILL, f"exit of a run that was to be killed: {error}")
+        kills += 1
+    return kills
+
+
+def killed_backups(t):
+    """a backup that is killed at any moment: the same command goes on, and what was sealed before stays whole"""
+    filled(t, 30000)
+    backup, kills, sealed = t.path("b"), 0, 0
+    while kills < KILLS:
+        if sealed:
+            node = t.node()
+            t.muster("submit", "-", stdin=t.generate(15000, t.random.randrange(1 << 30)))
+            node.stop()
+        kills += killed(t, lambda: ["backup", backup, "--incremental"], ["backup.write", "backup.sync", "backup.seal"])
+        if sealed:
+            check_equal(number(r"whole: ([\d,]+) records", t.muster("backup", "--check", backup).text()) >= sealed, True, "what was sealed is whole")
+        sealed = number(r"backed up: ([\d,]+)", t.muster("backup", backup, "--incremental").text())
+    check("whole" in t.muster("backup", "--check", backup).text(), "the backup is whole")
+    restored_same(t, backup)
+    print(f"#   {kills} kills (seed {t.seed})", flush=True)
+
+
+def killed_restores(t):
+    """a restore that is killed at any moment: its name is not there, no node starts on half of one, and the same command goes on"""
+    filled(t, 60000, 500, 500)
+    backup, kills, i = t.path("b"), 0, 0
+    t.muster("backup", backup)
+    while kills < KILLS:
+        i += 1
+        target = t.path(f"n{i}")
+        before = killed(t, lambda: ["restore", backup, "--data", target], ["restore.commit", "restore.block", "restore.name"])
+        kills += before
+        if not os.path.exists(target):
+            t.muster("restore", backup, "--data", target)
+        check(not os.path.exists(target + ".restoring"), "the directory in the making is left")
+        check(stored(t, target) == stored(t, t.data), f"restore {i} after {before} kills is not the node's")
+        check(tally(t, target) == tally(t, t.data), f"tally of restore {i}")
+    print(f"#   {kills} kills in {i} restores (seed {t.seed})", flush=True)
+
+
+def read_back(t):
+    """a disk that writes something else: the run says which sequences do not read back, seals nothing, and the next one mends it"""
+    filled(t, 10000)
+    backup = t.path("b")
+    wrong = t.muster("backup", backup, variant="faults", env={"MUSTER_FAULT": "backup.flip:fail:3"}, code=65).error()
+    check(re.search(r"shard-\d/0+1\.blocks does not read back as it was written, from sequence \d+ on", wrong), wrong)
+    check("never finished" in t.muster("restore", backup, "--data", t.path("n"), code=65).error(), "a backup that was never sealed")
+    t.muster("backup", backup)
+    restored_same(t, backup)
+
+
+def damaged(t):
+    """a damaged backup is refused by file, shard and sequences, nothing is written, and the --to that it names restores what is whole"""
+    filled(t, 20000)
+    backup, good = t.path("b"), t.path("good")
+    t.muster("backup", good)
+    for i in range(6):
+        shutil.rmtree(backup, ignore_errors=True)
+        shutil.copytree(good, backup)
+        shard = t.random.randrange(2)
+        name = os.path.basename(glob.glob(f"{backup}/shard-{shard}/*.blocks")[0])
+        path = f"{backup}/shard-{shard}/{name}"
+        if i == 5:
+            os.unlink(path)
+        elif i == 4:
+            os.truncate(path, t.random.randrange(os.path.getsize(path)))
+        else:
+            with open(path, "r+b") as f:
+                at = t.random.randrange(os.path.getsize(path))
+                f.seek(at)
+                byte = f.read(1)[0]
+                f.seek(at)
+                f.write(bytes([byte ^ 1 << t.random.randrange(8)]))
+        told = t.muster("backup", "--check", backup, code=65).text()
+        refused = t.muster("restore", backup, "--data", t.path("refused"), code=65).error()
+        for text in (told, refused):
+            check(f"shard {shard}: shard-{shard}/{name}" in text and re.search(r"sequences \d+ to \d+ ", text), text)
+        check("nothing was written" in refused and not glob.glob(t.path("refused*")), refused)
+        to = re.search(r"--to (\S+)", refused).group(1)
+        target = t.path(f"part{i}")
+        t.muster("restore", backup, "--data", target, "--to", to)
+        part, all_of_it = stored(t, target), stored(t, t.data)
+        check(all(all_of_it[a] == r for a, r in part.items()), "what was whole is restored as it was")
+        check_equal(sum(int(word.split(":")[1]) for word in to.split(",")), len(part), "records of the --to that was named")
+    with open(good + "/manifest", "r+b") as f:
+        f.truncate(os.path.getsize(good + "/manifest") - 20)
+    refused = t.muster("restore", good, "--data", t.path("refused"), code=65).error()
+    check("manifest is cut off" in refused and "manifest.copy" in refused, refused)
+    shutil.copy(good + "/manifest.copy", good + "/manifest")
+    restored_same(t, good)
+
+
+def refusals(t):
+    """a restore overwrites nothing; a backup leaves alone what is none, another node's, and a backup that was not asked to grow; all say so"""
+    filled(t, 1000, refused=1)
+    backup = t.path("b")
+    t.muster("backup", backup)
+    check_equal(os.stat(backup).st_mode & 0o777, 0o700, "mode of a backup")
+    check(all(os.stat(f).st_mode & 0o077 == 0 for f in glob.glob(backup + "/**", recursive=True)), "others may read the backup")
+    for there in ("empty", "file"):
+        os.mkdir(t.path(there)) if there == "empty" else t.write(there, "mine")
+        check("nothing was changed" in t.muster("restore", backup, "--data", t.path(there), code=73).error(), there)
+    check_equal(os.listdir(t.path("empty")), [], "what is in the directory that was there")
+    check("--incremental" in t.muster("backup", backup, code=73).error(), "a second backup says how to add")
+    os.mkdir(t.path("other"))
+    t.write("other/letter", "mine")
+    check("neither empty nor a backup" in t.muster("backup", t.path("other"), code=73).error(), "another directory")
+    check_equal(os.listdir(t.path("other")), ["letter"], "what is in it")
+    t.muster("restore", t.path("other"), "--data", t.path("n"), code=66)
+    t.muster("backup", "--check", t.path("none"), code=66)
+    t.muster("backup", code=64)
+    first = t.data
+    t.data = t.path("second")
+    t.env["MUSTER_DATA"] = t.data
+    filled(t, 1000)
+    refused = t.muster("backup", backup, "--incremental", code=78).error()
+    check("another node" in refused, refused)
+    t.muster("backup", "--check", backup)
+    t.data = first
+    t.env["MUSTER_DATA"] = first
+    target = restored_same(t, backup)
+    listed = [t.muster("quarantine", "list", "--data", d).out for d in (target, t.data)]
+    check_equal(listed[0], listed[1], "the quarantine of the restored node")
+    check_equal(number(r"([\d,]+) quarantined", t.muster("verify", "--data", target).text().split("shard 1")[0])
+                + number(r"([\d,]+) quarantined", t.muster("verify", "--data", target).text().split("shard 1")[1]), 1, "refused records restored")
+    check("muster restore" in t.muster("help", "restore").text(), "help")
+    said = t.muster("restore", backup, "--data", t.path("said")).text()
+    check(open(first + "/node.id").read().strip() in said and "never run both" in said and "keys" in said, said)
+    check(not os.path.exists(target + "/keys/node.key"), "a key came out of a backup")
+
+
+def points_in_time(t):
+    """--to ends each shard with its sequence, --to-time before the first record received later; together the earlier one"""
+    node = t.node("--workers", "1")
+    t.muster("submit", "-", "--batch", "100", stdin=t.generate(3000, 5))
+    time.sleep(0.3)
+    middle = time.time()
+    time.sleep(0.3)
+    t.muster("submit", "-", "--batch", "100", stdin=t.generate(2000, 6))
+    node.stop()
+    backup = t.path("b")
+    t.muster("backup", backup)
+    all_of_it = stored(t, t.data)
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(middle)) + f"{middle % 1:.6f}"[1:] + "Z"
+    to = t.random.randrange(1, 5000)
+    for arguments, expected in ((("--to", f"0:{to}"), to), (("--to-time", moment), 3000), (("--to", "0:10", "--to-time", moment), 10), (("--to", "0:4000", "--to-time", moment), 3000),
+                                (("--to-time", "2001-02-03T04:05:06+01:00"), 0), (("--to", "0:0"), 0), (("--to", "0:5000"), 5000)):
+        target = t.path(f"n{expected}-{len(arguments)}-{arguments[1][:4]}")
+        t.muster("restore", backup, "--data", target, *arguments)
+        part = stored(t, target)
+        check_equal(len(part), expected, f"records of {arguments}")
+        check(all(all_of_it[a] == r for a, r in part.items()), f"records of {arguments}")
+        receipt = [t.muster("get", "0:1", "--data", d).out for d in (target, t.data)] if expected else [0, 0]
+        check_equal(receipt[0], receipt[1], "the receipt of a record")
+    t.muster("restore", backup, "--data", t.path("x"), "--to", "0:5001", code=66)
+    t.muster("restore", backup, "--data", t.path("x"), "--to", "1:1", code=66)
+    t.muster("restore", backup, "--data", t.path("x"), "--to", "0", code=64)
+    t.muster("restore", backup, "--data", t.path("x"), "--to-time", "yesterday", code=64)
+    check(not glob.glob(t.path("x*")), "what was refused has left something")
+
+
+def full_disk(t):
+    """a disk that is full during a backup: it says so, what was whole is kept, the sealed part restores, and it goes on when there is room"""
+    filled(t, 5000)
+    own = t.data
+    with small_disk(t, "4m"):
+        backup = os.path.join(t.data, "b")
+        t.env["MUSTER_DATA"] = own
+        t.muster("backup", backup, "--data", own)
+        node = t.node(data=own)
+        t.muster("submit", "-", "--data", own, stdin=t.generate(30000, 9))
+        for _ in range(2):
+            full = t.muster("backup", backup, "--incremental", "--data", own, code=None)
+            check(full.code != 0 and "No space left" in full.error() and "goes on from there" in full.error(), f"exit {full.code}: {full.error()}")
+        check_equal(number(r"whole: ([\d,]+) records", t.muster("backup", "--check", backup).text()), 5000, "records of the run before")
+        t.muster("restore", backup, "--data", t.path("before"))
+        small, backup = backup, t.path("roomy")
+        shutil.copytree(small, backup)
+        done = t.muster("backup", backup, "--incremental", "--data", own).text()
+        check_equal(number(r"backed up: ([\d,]+)", done), 35000, "records when there was room")
+        node.stop()
+        t.data = own
+        restored_same(t, backup)
+        t.data = os.path.dirname(small)
+
+
+main("backup", [under_load, killed_backups, killed_restores, read_back, damaged, refusals, points_in_time, full_disk])
