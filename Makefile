@@ -69,7 +69,7 @@ say =
 else
 say = @printf '  %-5s %s\n' $(1) $(2);
 endif
-.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline kills fuzz tidy \
+.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools faults-tools faults peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline kills fuzz tidy \
         format install clean lib unit
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -157,6 +157,12 @@ tools: $(patsubst bench/tools/%.c,$(B)/bench/%,$(wildcard bench/tools/*.c))
 $(B)/bench/%: bench/tools/%.c
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $< -llmdb -o $@
+
+# ---- what the fault tests stand on: shims to be preloaded ----
+faults-tools: $(patsubst %,$(B)/faults/%.so,record)
+$(B)/faults/%.so: tests/faults/%.c
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -U_FORTIFY_SOURCE -shared $< -ldl -o $@
 
 # ---- drivers of the peers: one program each, on its library's development package; without that it is not built and its peer is absent ----
 PEERS := postgresql nats redis rabbitmq sqlite rocksdb lmdb
