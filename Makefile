@@ -9,6 +9,7 @@
 #   make bench-micro     nanoseconds a record of each step of a record's way
 #   make bench-check     instructions a record of each, against the baseline (bench-baseline: renews it)
 #   make kills      ROUNDS=1000  kill -9 at seeded moments, with an oracle outside the node
+#   make faults     FORM=full  power cuts and more, by the thousand: N scenarios, 0 violations (FORM=short: as in make test)
 #   make fuzz       SECONDS=600  differential fuzz of the scan against protobuf-c
 #   make tidy       format, include rule, lint
 #   make install    PREFIX=/usr/local DESTDIR=
@@ -219,6 +220,10 @@ bench-peers: deps-peers
 kills: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=faults all
 	@tests/kills.sh $(ROUNDS)
+
+faults: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all faults-tools
+	@FORM=$(or $(FORM),full) tests/faults/run.sh
 
 fuzz: deps-test
 	@tests/fuzz/run.sh $(SECONDS)

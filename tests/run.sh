@@ -1,11 +1,11 @@
 #!/bin/bash
-# Every test, in the order in which a fault is nearest its cause: tidy, builds, units, counts (instructions a record), fuzz (short), flows, the sanitizers' runs of both, the kills.
+# Every test, in the order in which a fault is nearest its cause: tidy, builds, units, counts (instructions a record), fuzz (short), flows, faults (short), the sanitizers' runs of units and flows.
 # Prints what failed, and last "N passed, N failed". SUITES="units flows" chooses, and builds what those need; logs are kept in build/log/.
 set -u
 cd "$(dirname "$0")/.."
 export B=build
 LOG=$B/log
-KNOWN="tidy builds units counts fuzz flows asan valgrind"
+KNOWN="tidy builds units counts fuzz flows faults asan valgrind"
 SUITES=${SUITES:-$KNOWN}
 JOBS=$(nproc)
 passed=0 failed=0 skipped=0
@@ -90,7 +90,7 @@ needs() { for suite in "$@"; do has "$suite" && return 0; done; return 1; }
 
 if has tidy; then one tidy tests/tidy.sh; fi
 before=$failed
-if needs builds flows valgrind; then one build-gcc build release all unit tools peers; fi
+if needs builds flows faults valgrind; then one build-gcc build release all unit tools peers faults-tools; fi
 if needs builds units flows asan; then one build-faults build faults all unit; fi
 if needs builds asan; then one build-asan build asan all unit; fi
 if has builds; then one build-clang make --no-print-directory -j"$JOBS" B=$B/clang CC=clang all; fi
@@ -107,6 +107,7 @@ if has counts; then
 fi
 if has fuzz; then one fuzz tests/fuzz/run.sh --short; fi
 if has flows; then flows release tests/flow/[0-9]*.py; fi
+if has faults; then one faults env FORM=short tests/faults/run.sh; fi
 if has asan; then
   export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 MUSTER_SLOW=4
   units asan

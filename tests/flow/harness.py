@@ -328,7 +328,7 @@ def main(name, tests):
             if not isinstance(error, Failure):
                 import traceback
                 text += "\n" + traceback.format_exc()
-            print(f"not ok - {title}\n#   seed: SEED={seed} tests/flow/{os.path.basename(sys.argv[0])} {function.__name__}\n#   "
+            print(f"not ok - {title}\n#   seed: SEED={seed} {os.path.relpath(sys.argv[0], ROOT)} {function.__name__}\n#   "
                   + text.replace("\n", "\n#   "), flush=True)
             test.finish(keep=True)
     sys.exit(1 if failed else 0)
