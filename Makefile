@@ -10,6 +10,7 @@
 #   make bench-micro     nanoseconds a record of each step of a record's way
 #   make bench-check     instructions a record of each, against the baseline (bench-baseline: renews it)
 #   make kills      ROUNDS=1000  kill -9 at seeded moments, with an oracle outside the node
+#   make faults     FORM=full  power cuts, failing calls, damage and more, by the thousand: N scenarios, 0 violations (FORM=short: as in make test)
 #   make fuzz       SECONDS=600  the fuzz targets, with libFuzzer and a driver of their own; TARGET=scan: one of them
 #   make mutants    ONLY=name  faults planted in a copy of the tree: each must turn a test red
 #   make coverage   lines of store, workers, ingest and proto that units and flows reach
@@ -80,7 +81,7 @@ say =
 else
 say = @printf '  %-5s %s\n' $(1) $(2);
 endif
-.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools faults-tools peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline kills fuzz tidy mutants coverage bench-backup \
+.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools faults-tools peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline kills fuzz tidy mutants coverage bench-backup faults \
         format install clean lib unit
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -181,7 +182,7 @@ $(B)/bench/%: bench/tools/%.c
 	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $< -llmdb -o $@
 
 # ---- what the fault tests stand on: shims to be preloaded, and the store's driver with one of them linked in ----
-faults-tools: $(patsubst %,$(B)/faults/%.so,fail clock) $(B)/faults/drive_store
+faults-tools: $(patsubst %,$(B)/faults/%.so,fail clock record) $(B)/faults/drive_store
 $(B)/faults/%.so: tests/faults/%.c tests/faults/fail.h
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -U_FORTIFY_SOURCE -shared $< -ldl -o $@
@@ -247,6 +248,10 @@ bench-peers: deps-peers
 kills: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=faults all
 	@tests/kills.sh $(ROUNDS)
+
+faults: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all faults-tools
+	@FORM=$(or $(FORM),full) tests/faults/run.sh
 
 fuzz: deps-test
 	@tests/fuzz/run.sh $(SECONDS) $(TARGET)

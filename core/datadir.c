@@ -257,6 +257,8 @@ int datadir_create(struct datadir *d, const char *path, struct failure *failure)
     status = datadir_make(folder, failure);
     if (status == MUSTER_OK)
       status = datadir_check_writable(folder, failure);
+    if (status == MUSTER_OK && i == 0) /* what tells a node's directory from a foreign one is there before anything beside it */
+      status = durable_sync_folder(d->root, failure);
   }
   if (status == MUSTER_OK)
     status = durable_sync_folder(d->root, failure);

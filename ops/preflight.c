@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/durable.h"
 #include "core/keys.h"
 #include "core/log.h"
 #include "core/machine.h"
@@ -34,15 +35,20 @@ int ops_preflight_workers(uint32_t asked, const struct ops_shards_survey *survey
   return MUSTER_OK;
 }
 
+/* One after the other is made durable: a power cut leaves the first ones and no gap, which would be a shard that is missing. */
 int ops_preflight_shards(const struct datadir *d, uint32_t workers, struct failure *failure)
 {
-  for (uint32_t shard = 0; shard < workers; shard++) {
-    char path[LIMIT_PATH_BYTES];
+  char store[LIMIT_PATH_BYTES], path[LIMIT_PATH_BYTES];
+  datadir_path(d, store, "store");
+  int status = durable_sync_folder(store, failure); /* a former start may have ended before it came to that */
+  for (uint32_t shard = 0; shard < workers && status == MUSTER_OK; shard++) {
     datadir_shard_path(d, path, shard);
-    if (mkdir(path, 0700) != 0 && errno != EEXIST)
-      return failure_set_errno(failure, MUSTER_ERR_CREATE, errno, "%s cannot be created", path);
+    if (mkdir(path, 0700) == 0)
+      status = durable_sync_folder(store, failure);
+    else if (errno != EEXIST)
+      status = failure_set_errno(failure, MUSTER_ERR_CREATE, errno, "%s cannot be created", path);
   }
-  return MUSTER_OK;
+  return status;
 }
 
 static int settle_id(const struct datadir *d, const struct ops_shards_survey *survey, struct failure *failure)

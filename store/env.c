@@ -98,7 +98,7 @@ int store_env_journal_failure(struct failure *failure, const struct store_env *e
                      e->path, doing, sequence);
 }
 
-/* Before LMDB looks: a file that is missing or shorter than its two first pages. */
+/* Before LMDB looks: a file that is missing, or has no more than its two first pages, which a power cut may have left without their bytes. */
 static int env_check_beginning(const struct store_env *e, enum store_env_mode mode, struct failure *failure)
 {
   char data[LIMIT_PATH_BYTES];
@@ -107,10 +107,11 @@ static int env_check_beginning(const struct store_env *e, enum store_env_mode mo
   const bool missing = stat(data, &st) != 0;
   if (missing && errno != ENOENT)
     return failure_set_errno(failure, store_env_status(errno), errno, "shard %s: data.mdb cannot be read", e->path);
-  const uint64_t size = missing ? 0 : (uint64_t)st.st_size;
-  if (size >= ENV_META_PAGES * ENV_PAGE_BYTES_MIN)
+  const uint64_t size = missing ? 0 : (uint64_t)st.st_size, beginning = ENV_META_PAGES * ENV_PAGE_BYTES_MIN;
+  const bool marked = store_env_marked(e);
+  if (size > beginning || (marked && size == beginning))
     return MUSTER_OK;
-  if (store_env_marked(e))
+  if (marked)
     return failure_set(failure, MUSTER_ERR_CORRUPT,
                        "shard %s: data.mdb is %s (%" PRIu64
                        " bytes) although this shard was in use; nothing was changed; bring the file back "

@@ -1,11 +1,12 @@
 #!/bin/bash
-# Every test, in the order in which a fault is nearest its cause: tidy, builds, units, counts (instructions a record), fuzz (short), mutants (a handful), flows, the sanitizers' runs of both, the kills.
+# Every test, in the order in which a fault is nearest its cause: tidy, builds, units, counts (instructions a record), fuzz (short), mutants (a handful), flows, faults (short), the sanitizers' runs of units
+# and flows, valgrind.
 # Prints what failed, and last "N passed, N failed". SUITES="units flows" chooses, and builds what those need; logs are kept in build/log/.
 set -u
 cd "$(dirname "$0")/.."
 export B=build
 LOG=$B/log
-KNOWN="tidy builds units counts fuzz mutants flows asan valgrind"
+KNOWN="tidy builds units counts fuzz mutants flows faults asan valgrind"
 SUITES=${SUITES:-$KNOWN}
 KNOWN="$KNOWN coverage" # not of a run of everything: make coverage
 JOBS=$(nproc)
@@ -91,7 +92,7 @@ needs() { for suite in "$@"; do has "$suite" && return 0; done; return 1; }
 
 if has tidy; then one tidy tests/tidy.sh; fi
 before=$failed
-if needs builds flows coverage valgrind; then one build-gcc build release all unit tools peers; fi
+if needs builds flows faults coverage valgrind; then one build-gcc build release all unit tools peers faults-tools; fi
 if needs builds units mutants flows asan; then one build-faults build faults all unit; fi
 if needs builds asan; then one build-asan build asan all unit; fi
 if has coverage; then one build-coverage build coverage all unit; fi
@@ -110,6 +111,7 @@ fi
 if has fuzz; then one fuzz tests/fuzz/run.sh --short; fi
 if has mutants; then one mutants tests/mutants/run.py --short; fi
 if has flows; then flows release tests/flow/[0-9]*.py; fi
+if has faults; then one faults env FORM=short tests/faults/run.sh; fi
 if has asan; then
   export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 MUSTER_SLOW=4
   units asan

@@ -261,6 +261,22 @@ static void an_empty_data_file_is_a_beginning_only_without_the_marker(void **sta
   assert_int_equal(open_status(x, &failure), MUSTER_OK);
 }
 
+/* What a power cut leaves of a file whose length was on the disk before its first two pages were. */
+static void two_pages_of_nothing_are_a_beginning_only_without_the_marker(void **state)
+{
+  struct fixture *x = *state;
+  struct failure failure = FAILURE_NONE;
+  char marker[320], data[320];
+  fixture_file(x, marker, "created");
+  fixture_file(x, data, "data.mdb");
+  fclose(fopen(data, "w"));
+  assert_int_equal(truncate(data, 2 * 4096), 0);
+  fclose(fopen(marker, "w"));
+  assert_int_equal(open_status(x, &failure), MUSTER_ERR_CORRUPT);
+  assert_int_equal(unlink(marker), 0);
+  assert_int_equal(open_status(x, &failure), MUSTER_OK);
+}
+
 static void garbage_is_refused(void **state)
 {
   struct fixture *x = *state;
@@ -474,6 +490,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(an_index_over_its_bound_is_refused_with_the_number, setup, teardown),
       cmocka_unit_test_setup_teardown(a_newer_format_is_named_and_left_alone, setup, teardown),
       cmocka_unit_test_setup_teardown(a_cut_data_file_is_seen_before_it_is_touched, setup, teardown),
+      cmocka_unit_test_setup_teardown(two_pages_of_nothing_are_a_beginning_only_without_the_marker, setup, teardown),
       cmocka_unit_test_setup_teardown(an_empty_data_file_is_a_beginning_only_without_the_marker, setup, teardown),
       cmocka_unit_test_setup_teardown(an_empty_tree_is_a_beginning_only_without_the_marker, setup, teardown),
       cmocka_unit_test_setup_teardown(garbage_is_refused, setup, teardown),
