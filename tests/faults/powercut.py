@@ -277,7 +277,7 @@ def judge_in_shares(t, log, specs):
 
 def power_cut(t):
     """a power cut at any moment: what was told before is there, once and whole, and the node goes on"""
-    for number in range(4 if scenarios.FULL else 1):
+    for number in range(2 if scenarios.FULL else 1):
         run = Test(f"run{number}", t.seed + number)
         bad = True
         try:
