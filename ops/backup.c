@@ -172,7 +172,7 @@ static int back_up(const struct backup_options *o)
     if (status == MUSTER_OK) {
       print_origin(&b);
       print_shards(&b);
-      printf("backed up: %s records, %s of them new, verified as written; not in it: keys, allow-list, settings\n",
+      printf("backed up: %s records, %s of them new and read back as written (--check reads all); not in it: keys, allow-list, settings\n",
              ops_table_number(records, all_records(&b)), ops_table_number(more, all_records(&b) - before));
     }
     store_backup_close(&b);

@@ -44,22 +44,24 @@ static void fill_standard_descriptors(void)
 }
 
 /* libuv ends its process without a word when the kernel refuses it what it cannot do without (a descriptor to watch, a thread), and libzmq
- * may read where no memory was given. Each is to have a last word for people; the process ends all the same when this returns. */
+ * may read where no memory was given. Each is to have a last word for people; the process ends all the same. The
+ * handler stays until it has spoken: another thread may meet the same. */
 static void on_end(int number)
 {
   static const char sentence[] =
       "muster: this process ends by a signal: the system refused what it cannot go on without, or it met a mistake of "
       "its own; what was acknowledged stands; do again what has no answer\n";
-  (void)number;
-  if (write(STDERR_FILENO, sentence, sizeof sentence - 1) < 0)
-    return;
+  const ssize_t said = write(STDERR_FILENO, sentence, sizeof sentence - 1);
+  (void)said;
+  signal(number, SIG_DFL);
+  raise(number); /* it waits until this has returned; one that somebody has sent would not come again by itself */
 }
 
 /* Not where somebody, as a sanitizer, has more to say. */
 static void say_a_last_word(void)
 {
   static const int ends[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
-  struct sigaction ours = {.sa_handler = on_end, .sa_flags = SA_RESETHAND}, before;
+  struct sigaction ours = {.sa_handler = on_end, .sa_flags = 0}, before;
   for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
     if (sigaction(ends[i], NULL, &before) == 0 && !(before.sa_flags & SA_SIGINFO) && before.sa_handler == SIG_DFL)
       sigaction(ends[i], &ours, NULL);

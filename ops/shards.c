@@ -52,7 +52,7 @@ static int missing(const struct datadir *d, uint32_t shard, const struct ops_sha
   datadir_shard_path(d, path, shard);
   return failure_set(failure, MUSTER_ERR_CORRUPT,
                      "shard %u is missing: %s holds no data, while the other shards hold %" PRIu64
-                     " records; nothing was changed; bring the shard back from a backup",
+                     " records; nothing was changed; muster restore makes a new data directory from a backup",
                      shard, path, s->records);
 }
 

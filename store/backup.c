@@ -86,11 +86,22 @@ int store_backup_open(struct store_backup *b, const char *path, struct failure *
   return status;
 }
 
+/* Its name is to be there after a power cut, too. */
+static int sync_parent(const char *path, struct failure *failure)
+{
+  char parent[LIMIT_PATH_BYTES];
+  snprintf(parent, sizeof parent, "%.*s/..", (int)(sizeof parent - 4), path);
+  return durable_sync_folder(parent, failure);
+}
+
 int store_backup_create(struct store_backup *b, const char *path, struct failure *failure)
 {
   int status = take_path(b, path, failure);
-  if (status == MUSTER_OK && mkdir(path, 0700) != 0 && errno != EEXIST)
+  const bool made = status == MUSTER_OK && mkdir(path, 0700) == 0;
+  if (status == MUSTER_OK && !made && errno != EEXIST)
     status = failure_set_errno(failure, failure_status(errno, MUSTER_ERR_CREATE), errno, "cannot create the directory %s", path);
+  if (made)
+    status = sync_parent(path, failure);
   if (status == MUSTER_OK && !has_manifest(b) && !is_fresh(path))
     status = failure_set(failure, MUSTER_ERR_CREATE, "%s is neither empty nor a backup; nothing was changed; name a new directory", path);
   if (status == MUSTER_OK)

@@ -10,7 +10,7 @@
  *   DIR/shard-N/SEQUENCE.blocks      blocks back to back from that sequence (20 digits) on
  *   DIR/shard-N/refused-RUN          the quarantine as of that run: size (4), key (20), header (48), bytes of each entry
  *
- * The cut of a run is, for each shard, its last commit when the shard was opened. Shards are opened one after the other,
+ * The cut of a run is, for each shard, its last commit when its refused records had been copied, at the begin. Shards come one after the other,
  * and records of different shards do not depend on each other: whatever was acknowledged before the run began is in it.
  * Not in it: the node's key, the allow-list, settings, the index (it is made anew from the records).
  */

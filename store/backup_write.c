@@ -239,13 +239,24 @@ static int copy_slice(struct copy *c, uint64_t last, struct failure *failure)
   return status;
 }
 
+static void shard_folder(char out[LIMIT_PATH_BYTES], const struct store_backup *b, uint32_t shard)
+{
+  snprintf(out, LIMIT_PATH_BYTES, "%.4000s/shard-%" PRIu32, b->path, shard);
+}
+
+static int copy_refused(struct store_backup *b, uint32_t shard, struct store_reader *r, struct failure *failure)
+{
+  char folder[LIMIT_PATH_BYTES];
+  shard_folder(folder, b, shard);
+  if (mkdir(folder, 0700) != 0 && errno != EEXIST)
+    return failure_set_errno(failure, failure_status(errno, MUSTER_ERR_CREATE), errno, "cannot create the directory %s", folder);
+  return store_refused_write(b, shard, b->run + 1, r, failure);
+}
+
 static int copy_shard(struct copy *c, const struct store_meta *cut, struct failure *failure)
 {
   char folder[LIMIT_PATH_BYTES];
   c->fd = -1;
-  snprintf(folder, sizeof folder, "%.4000s/shard-%" PRIu32, c->b->path, c->shard);
-  if (mkdir(folder, 0700) != 0 && errno != EEXIST)
-    return failure_set_errno(failure, failure_status(errno, MUSTER_ERR_CREATE), errno, "cannot create the directory %s", folder);
   int status = recover(c, failure);
   if (status == MUSTER_OK)
     status = check_history(c, cut, failure);
@@ -269,8 +280,8 @@ static int copy_shard(struct copy *c, const struct store_meta *cut, struct failu
     return status;
   c->b->shard[c->shard].records = c->now.last;
   memcpy(c->b->shard[c->shard].head, c->now.head, sizeof c->now.head);
-  status = store_refused_write(c->b, c->shard, c->b->run + 1, c->r, failure);
-  return status == MUSTER_OK ? durable_sync_folder(folder, failure) : status;
+  shard_folder(folder, c->b, c->shard);
+  return durable_sync_folder(folder, failure);
 }
 
 /* ---- the run ---- */
@@ -304,13 +315,14 @@ int store_backup_run(struct store_backup *b, struct store_reader *const *readers
   struct store_meta cut[LIMIT_SHARDS];
   char path[LIMIT_PATH_BYTES];
   const int64_t cut_us = clock_wall_us();
-  for (uint32_t i = 0; i < count; i++) {
+  int status = begin(b, &readers[0]->meta, count, failure);
+  /* Refused records come before the cut: one that is replayed and dropped meanwhile is then in the journal's part. Twice is harmless. */
+  for (uint32_t i = 0; i < count && status == MUSTER_OK; i++) {
+    status = copy_refused(b, i, readers[i], failure);
     cut[i] = readers[i]->meta;
-    int status = settle(readers[i], failure);
-    if (status)
-      return status;
+    if (status == MUSTER_OK)
+      status = settle(readers[i], failure);
   }
-  int status = begin(b, &cut[0], count, failure);
   for (uint32_t i = 0; i < count && status == MUSTER_OK; i++) {
     struct copy c = {.b = b, .r = readers[i], .shard = i, .pace = pace};
     status = copy_shard(&c, &cut[i], failure);

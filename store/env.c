@@ -114,8 +114,8 @@ static int env_check_beginning(const struct store_env *e, enum store_env_mode mo
   if (marked)
     return failure_set(failure, MUSTER_ERR_CORRUPT,
                        "shard %s: data.mdb is %s (%" PRIu64
-                       " bytes) although this shard was in use; nothing was changed; bring the file back "
-                       "from a backup",
+                       " bytes) although this shard was in use; nothing was changed; muster salvage writes "
+                       "out what is intact, muster restore makes a new data directory from a backup",
                        e->path, missing ? "missing" : "cut off", size);
   if (mode == STORE_ENV_READ)
     return failure_set(failure, MUSTER_ERR_NOT_FOUND, "shard %s: there is no store yet", e->path);
@@ -135,10 +135,11 @@ static int env_check_length(const struct store_env *e, struct failure *failure)
   if (stat(data, &st) != 0)
     return failure_set_errno(failure, MUSTER_ERR_IO, errno, "shard %s: data.mdb cannot be read", e->path);
   if ((uint64_t)st.st_size < wanted)
-    return failure_set(failure, MUSTER_ERR_CORRUPT,
-                       "shard %s: data.mdb is cut off: it has %" PRIu64 " bytes and needs %" PRIu64
-                       "; nothing was changed; bring the file back from a backup",
-                       e->path, (uint64_t)st.st_size, wanted);
+    return failure_set(
+        failure, MUSTER_ERR_CORRUPT,
+        "shard %s: data.mdb is cut off: it has %" PRIu64 " bytes and needs %" PRIu64
+        "; nothing was changed; muster salvage writes out what is intact, muster restore makes a new directory from a backup",
+        e->path, (uint64_t)st.st_size, wanted);
   return MUSTER_OK;
 }
 
@@ -355,8 +356,9 @@ static int env_holds(struct store_env *e, const MDB_val *v)
     return 0;
   int fd;
   struct stat st;
-  if (mdb_env_get_fd(e->lmdb, &fd) != 0 || fstat(fd, &st) != 0)
-    return errno;
+  const int code = mdb_env_get_fd(e->lmdb, &fd);
+  if (code || fstat(fd, &st) != 0)
+    return code ? code : errno;
   e->file_size = (uint64_t)st.st_size < e->map_size ? (uint64_t)st.st_size : e->map_size;
   return at <= e->file_size && v->mv_size <= e->file_size - at ? 0 : MDB_CORRUPTED;
 }

@@ -62,7 +62,9 @@ int store_meta_load(const struct store_env *e, MDB_txn *txn, struct store_meta *
   if (!code && store_meta_parse(meta, value.mv_data, value.mv_size))
     return MUSTER_OK;
   return failure_set(failure, MUSTER_ERR_CORRUPT,
-                     "shard %s: its meta record is damaged; nothing was changed; bring data.mdb back from a backup", e->path);
+                     "shard %s: its meta record is damaged; nothing was changed; muster salvage writes out what is intact, "
+                     "muster restore makes a new data directory from a backup",
+                     e->path);
 }
 
 int store_meta_save(const struct store_env *e, MDB_txn *txn, struct store_meta *meta)

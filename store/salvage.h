@@ -21,6 +21,7 @@ struct store_found {
   uint64_t at;          /* offset in data.mdb */
   uint32_t size;
   bool placed;    /* where LMDB puts a value: the page says that it is a page, and which one */
+  bool trusted;   /* placed, or of one chain with such a one */
   uint32_t links; /* to others of the chain: what it names as the block before is there, or it is named by the one behind */
   uint8_t checksum[16], previous[16];
 };

@@ -9,8 +9,11 @@
 /* A page of LMDB: its number, two bytes, its kind, and how full it is or how many pages belong together. */
 #define PAGE_HEADER_BYTES 16u
 #define PAGE_KIND_AT 10u
+#define PAGE_FULL_AT 12u /* where its list of nodes ends, two bytes */
 #define PAGE_LEAF 0x02u
 #define PAGE_OVERFLOW 0x04u /* a value of its own begins here */
+#define NODE_HEADER_BYTES 8u
+#define NODE_KEY_SIZE_AT 6u
 #define WINDOW_BYTES (1u << 20)
 
 /* What the disk cannot give is zero. */
@@ -75,6 +78,33 @@ static int find_add(struct store_finding *f, const struct store_found *found)
 
 /* ---- one page ---- */
 
+/* The value of a node of a leaf: its offset in the page, its key in *key. 0: there is no such node, or it does not lie within the page. */
+static size_t leaf_value(const struct store_finding *f, const uint8_t *page, size_t node, const uint8_t **key, size_t *key_size)
+{
+  const size_t nodes = ((size_t)page[PAGE_FULL_AT] | (size_t)page[PAGE_FULL_AT + 1] << 8) / 2; /* from the page's header on */
+  const size_t slot = PAGE_HEADER_BYTES + node * 2;
+  if (node + PAGE_HEADER_BYTES / 2 >= nodes || slot + 2 > f->page_bytes)
+    return 0;
+  const size_t at = (size_t)page[slot] | (size_t)page[slot + 1] << 8;
+  if (at < PAGE_HEADER_BYTES || at + NODE_HEADER_BYTES > f->page_bytes)
+    return 0;
+  *key_size = (size_t)page[at + NODE_KEY_SIZE_AT] | (size_t)page[at + NODE_KEY_SIZE_AT + 1] << 8;
+  *key = page + at + NODE_HEADER_BYTES;
+  const size_t value = at + NODE_HEADER_BYTES + *key_size;
+  return value < f->page_bytes ? value : 0;
+}
+
+/* Whether LMDB has put a value here, and a block of this sequence. What lies within a record is where a submitter has put it. */
+static bool is_leaf_value(const struct store_finding *f, const uint8_t *page, size_t offset, uint64_t first)
+{
+  const uint8_t *key;
+  size_t key_size, value;
+  for (size_t node = 0; (value = leaf_value(f, page, node, &key, &key_size)); node++)
+    if (value == offset)
+      return key_size == sizeof first && load_u64(key) == first;
+  return false;
+}
+
 /* A block whose header lies here in the page. *pages: how many it fills, when it has pages of its own and they say so. */
 static int find_block(struct store_finding *f, const uint8_t *page, uint64_t at, size_t offset, size_t *pages)
 {
@@ -89,7 +119,8 @@ static int find_block(struct store_finding *f, const uint8_t *page, uint64_t at,
   struct store_found found = {.first = h.first, .last = h.first + h.count - 1, .at = at + offset, .size = (uint32_t)size};
   memcpy(found.checksum, h.checksum, sizeof found.checksum);
   memcpy(found.previous, h.previous, sizeof found.previous);
-  found.placed = load_u64(page) == at / f->page_bytes && page[PAGE_KIND_AT] & (own ? PAGE_OVERFLOW : PAGE_LEAF);
+  found.placed = load_u64(page) == at / f->page_bytes &&
+                 (page[PAGE_KIND_AT] & PAGE_LEAF ? is_leaf_value(f, page, offset, h.first) : own && page[PAGE_KIND_AT] & PAGE_OVERFLOW);
   if (!find_room(f, size))
     return MUSTER_ERR_MEMORY;
   if (!store_found_read(f, &found, &b))
@@ -101,11 +132,12 @@ static int find_block(struct store_finding *f, const uint8_t *page, uint64_t at,
 
 static void find_meta(struct store_finding *f, const uint8_t *page)
 {
-  const size_t key = sizeof STORE_META_STATE - 1;
+  const uint8_t *key;
+  size_t key_size, value;
   struct store_meta meta;
-  for (const uint8_t *p = page, *end = page + f->page_bytes; (p = memmem(p, (size_t)(end - p), STORE_META_STATE, key)); p += key)
-    if ((size_t)(end - p) >= key + sizeof meta && store_meta_parse(&meta, p + key, sizeof meta) &&
-        (!f->meta_found || meta.records > f->meta.records)) {
+  for (size_t node = 0; (value = leaf_value(f, page, node, &key, &key_size)); node++)
+    if (key_size == sizeof STORE_META_STATE - 1 && memcmp(key, STORE_META_STATE, key_size) == 0 && f->page_bytes - value >= sizeof meta &&
+        store_meta_parse(&meta, page + value, sizeof meta) && (!f->meta_found || meta.records > f->meta.records)) {
       f->meta = meta;
       f->meta_found = true;
     }
@@ -201,6 +233,22 @@ static void link_found(struct store_finding *f, const uint8_t *head)
   }
 }
 
+/* Trust begins where LMDB has put a value and at the last block, and goes along the chain: whoever makes a block knows no checksum of ours. */
+static void spread_trust(struct store_finding *f, const uint8_t *head)
+{
+  for (size_t i = 0; i < f->count; i++) {
+    struct store_found *one = &f->found[i];
+    one->trusted |= one->placed || (head && memcmp(one->checksum, head, sizeof one->checksum) == 0);
+    for (size_t j = find_first(f, one->last + 1); one->trusted && j < f->count && f->found[j].first == one->last + 1; j++)
+      f->found[j].trusted |= memcmp(f->found[j].previous, one->checksum, sizeof one->checksum) == 0;
+  }
+  for (size_t i = f->count; i-- > 0;) {
+    struct store_found *one = &f->found[i];
+    for (size_t j = find_first(f, one->last + 1); j < f->count && f->found[j].first == one->last + 1; j++)
+      one->trusted |= f->found[j].trusted && memcmp(f->found[j].previous, one->checksum, sizeof one->checksum) == 0;
+  }
+}
+
 static uint64_t worth(const struct store_found *found) { return found->links * UINT64_C(2) + found->placed; }
 
 /* They overlap, or stand side by side and the later one names another as the one before it. */
@@ -216,7 +264,7 @@ static void keep_believed(struct store_finding *f)
   size_t kept = 0;
   for (size_t i = 0; i < f->count; i++) {
     const struct store_found one = f->found[i];
-    bool believed = worth(&one) > 0;
+    bool believed = one.trusted;
     while (believed && kept && contradicts(&f->found[kept - 1], &one)) {
       believed = worth(&one) >= worth(&f->found[kept - 1]);
       kept -= believed;
@@ -235,7 +283,10 @@ int store_find_blocks(struct store_finding *f, const uint8_t *head, struct failu
                        "there is no memory to list the blocks of a shard; nothing was changed; salvage a copy on a larger machine");
   qsort(f->found, f->count, sizeof *f->found, by_sequence);
   drop_copies(f);
-  link_found(f, head ? head : f->meta_found ? f->meta.chain : NULL);
+  if (!head && f->meta_found)
+    head = f->meta.chain;
+  link_found(f, head);
+  spread_trust(f, head);
   keep_believed(f);
   return MUSTER_OK;
 }

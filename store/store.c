@@ -85,7 +85,8 @@ static int create(struct store *s, const struct store_options *o, struct failure
 {
   if (store_env_marked(&s->env))
     return failure_set(failure, MUSTER_ERR_CORRUPT,
-                       "shard %s: data.mdb is empty although this shard was in use; nothing was changed; bring it back from a backup",
+                       "shard %s: data.mdb is empty although this shard was in use; nothing was changed; "
+                       "muster restore makes a new data directory from a backup",
                        s->env.path);
   s->meta = (struct store_meta){.shard = o->shard, .shards = o->shards, .created_us = clock_wall_us(), .quarantine_next = 1};
   memcpy(s->meta.node_id, o->node_id, sizeof s->meta.node_id);

@@ -86,7 +86,7 @@ class Store:
         """All commands that read, on what is damaged while nobody runs."""
         verify = self.t.muster("verify", code=None)
         check(verify.code in (0, 1) or (verify.code == 76 and "format" in verify.error()), f"{what}: verify {verify.code}: {verify.error()}")
-        named = re.search(r"shard 1: fault: .*(block \d+|sequence|tally|meta|quarantine|refused|journal|entr)|shard 1 cannot be read|shard 1", verify.text() + verify.error())
+        named = re.search(r"shard 1: fault: .*(block \d+|sequence|tally|meta|quarantine|refused|journal|entr)|shard 1 cannot be read|shard /\S+-1: ", verify.text() + verify.error())
         check(verify.code == 0 or named, f"{what}: verify does not say what: {verify.text()} {verify.error()}")
         check(re.search(r"^shard 0: .*: right$", verify.text(), re.M), f"{what}: shard 0: {verify.text()}")
         export = self.t.muster("export", "--format", "pb", code=None)
