@@ -53,8 +53,10 @@ def run(t, arguments, env=None, stdin=None):
 
 def spoken(done):
     """A failed command has said why, with an exit code of sysexits, or was ended by a library that cannot go on (libuv and libzmq abort; without
-    memory libzmq reads where none was given) and had its last word."""
+    memory libzmq reads where none was given) and had its last word. libzmq's own threads keep all signals away, so where one of them does that there is none."""
     error = done.error().strip()
+    if done.code == -signal.SIGSEGV and not error:
+        return
     check(len(error) > 15, f"exit {done.code} without a word: {error!r}")
     if done.code < 0:
         check(done.code in (-signal.SIGABRT, -signal.SIGSEGV) and "ends by a signal" in error, f"ended by signal {-done.code}: {error}")
@@ -287,6 +289,8 @@ def nodes(t):
     todo = [(role, class_, how, nth) for role, class_, how in todo
             for nth in (range(1, reach[class_] + 1) if FULL else [t.random.randrange(1, reach[class_] // 2 + 1)])]
     todo = list(enumerate(todo, 1))
+    if ONE and not ONE[0].isdigit():  # of another test
+        return
     if ONE:
         todo = [(int(ONE[0]), (ONE[1], ONE[2], ONE[3], int(ONE[4])))]
     fired = 0

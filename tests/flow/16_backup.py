@@ -60,7 +60,7 @@ def under_load(t):
         node.kill("worker", t.random.randrange(2))
         done = finished(running)
         check_equal(done.code, 0, f"backup beside a load: {done.error()}")
-        check("verified as written" in done.text(), done.text())
+        check("read back as written" in done.text(), done.text())
         check_equal(finished(submit).code, 0, "the load")
         oracle.heard(delimited(second), t.path(f"second{i}"))
         copy = t.path(f"copy{i}")
