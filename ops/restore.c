@@ -135,7 +135,7 @@ static int take_place(struct restoring *r, const char *option, struct failure *f
 
 /* ---- the backup ---- */
 
-static void on_backup_fault(void *context, const char *sentence)
+static void on_fault(void *context, const char *sentence)
 {
   (void)context;
   ops_complain("restore", "%s", sentence);
@@ -153,7 +153,7 @@ static int check_backup(struct restoring *r, const struct restore_options *o, st
   }
   for (uint32_t i = 0; i < r->backup.shards; i++) {
     struct store_backup_found found;
-    if (store_backup_check(&r->backup, i, &r->until[i], on_backup_fault, NULL, &found, failure) != MUSTER_OK)
+    if (store_backup_check(&r->backup, i, &r->until[i], on_fault, NULL, &found, failure) != MUSTER_OK)
       return ops_fail("restore", failure);
     faults += found.faults;
     text_address(address, i, found.records);
@@ -196,12 +196,6 @@ static int lock_place(const struct restoring *r, struct failure *failure)
   return -1;
 }
 
-static void on_store_fault(void *context, const char *sentence)
-{
-  (void)context;
-  ops_complain("restore", "%s", sentence);
-}
-
 static int restore_shard(struct restoring *r, const struct config *config, struct failure *failure)
 {
   char path[LIMIT_PATH_BYTES + 64];
@@ -211,7 +205,7 @@ static int restore_shard(struct restoring *r, const struct config *config, struc
   if (status == MUSTER_OK)
     status = store_backup_restore(&r->backup, r->shard, &r->until[r->shard], path, config->map_bytes, &r->records[r->shard], failure);
   if (status == MUSTER_OK)
-    status = store_verify(path, on_store_fault, r, NULL, &result, failure);
+    status = store_verify(path, on_fault, NULL, NULL, &result, failure);
   if (status == MUSTER_OK && result.faults)
     status = failure_set(failure, MUSTER_ERR_CORRUPT,
                          "what was restored of shard %u is not right; it stays in %s for people to look at, and no node starts there",

@@ -104,7 +104,7 @@ size_t digest_canonical(const struct encounter_view *view, uint8_t *out)
 
 /* ---- hashes ---- */
 
-static void hash_write(uint8_t digest[16], const uint8_t *bytes, size_t size)
+void digest_bytes(uint8_t digest[16], const void *bytes, size_t size)
 {
   XXH128_canonical_t canonical;
   XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes, size));
@@ -115,13 +115,13 @@ static void hash_write(uint8_t digest[16], const uint8_t *bytes, size_t size)
 static __attribute__((noinline)) void digest_reencoded(uint8_t digest[16], const struct encounter_view *view)
 {
   uint8_t canonical[LIMIT_RECORD_BYTES];
-  hash_write(digest, canonical, digest_canonical(view, canonical));
+  digest_bytes(digest, canonical, digest_canonical(view, canonical));
 }
 
 void digest_content(uint8_t digest[16], const struct encounter_view *view)
 {
   if (view->canonical)
-    hash_write(digest, view->record, view->record_size);
+    digest_bytes(digest, view->record, view->record_size);
   else
     digest_reencoded(digest, view);
 }

@@ -15,6 +15,8 @@
 
 /* Writes the canonical encoding of a scanned record; out has view->record_size bytes (it is never longer). Returns its size. */
 size_t digest_canonical(const struct encounter_view *view, uint8_t *out);
+/* XXH3-128 in its canonical (big-endian) form, which is how every checksum and digest of 16 bytes is stored. */
+void digest_bytes(uint8_t digest[16], const void *bytes, size_t size);
 /* A canonical record hashes as it stands, another one is re-encoded on the stack first (at most LIMIT_RECORD_BYTES). */
 void digest_content(uint8_t digest[16], const struct encounter_view *view);
 

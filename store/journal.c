@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "muster/status.h"
+#include "proto/digest.h"
 #include "store/env.h"
 #include "store/store.h"
 
@@ -42,9 +43,7 @@ bool store_block_parse(struct store_block *b, const void *base, size_t size, uin
 
 static void block_checksum(uint8_t out[CHECKSUM_BYTES], const uint8_t *base, size_t size)
 {
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits(base + CHECKSUM_BYTES, size - CHECKSUM_BYTES));
-  memcpy(out, canonical.digest, CHECKSUM_BYTES);
+  digest_bytes(out, base + CHECKSUM_BYTES, size - CHECKSUM_BYTES);
 }
 
 bool store_block_intact(const struct store_block *b)

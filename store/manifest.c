@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "core/durable.h"
 #include "core/file.h"
+#include "proto/digest.h"
 #include "proto/text.h"
 
 #define MANIFEST_BYTES_MAX (UINT64_C(64) << 20) /* segments of some 30 TiB */
@@ -22,9 +22,9 @@ static void manifest_path(char *out, const struct store_backup *b, const char *n
 
 static void text_checksum(char out[TEXT_HEX128], const char *text, size_t size)
 {
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits(text, size));
-  text_hex128(out, canonical.digest);
+  uint8_t digest[16];
+  digest_bytes(digest, text, size);
+  text_hex128(out, digest);
 }
 
 int store_manifest_add(struct store_backup_shard *s, const struct store_backup_segment *segment)

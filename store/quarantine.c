@@ -3,15 +3,14 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "proto/digest.h"
 #include "proto/varint.h"
 #include "proto/wire.pb-c.h"
 
 void store_quarantine_key(uint8_t key[STORE_REFUSED_KEY_BYTES], uint32_t submitter, const uint8_t *bytes, size_t size)
 {
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes, size));
   store_u32(key, __builtin_bswap32(submitter));
-  memcpy(key + 4, canonical.digest, 16);
+  digest_bytes(key + 4, bytes, size);
 }
 
 static uint64_t refused_checksum(struct store_refused_header header, uint32_t submitter, const uint8_t *bytes, size_t size)

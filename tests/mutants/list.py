@@ -90,7 +90,7 @@ ONCE = [
             "    return memcmp(first_digest, c->digest, 0) == 0 ? MUSTER__V1__VERDICT__VERDICT_DUPLICATE"),
            tests=["workers/test_dedup"]),
     mutant("digest_ignores_a_field", "same id and other content is a CONFLICT, whichever field differs",
-           ("proto/digest.c", "  if (view->canonical)\n    hash_write(digest, view->record, view->record_size);\n  else\n    digest_reencoded(digest, view);",
+           ("proto/digest.c", "  if (view->canonical)\n    digest_bytes(digest, view->record, view->record_size);\n  else\n    digest_reencoded(digest, view);",
             "  struct encounter_view less = *view;\n  less.canonical = false;\n  less.present &= ~(UINT32_C(1) << FIELD_DISPOSITION);\n"
             "  digest_reencoded(digest, &less);"),
            tests=["proto/test_digest", "workers/test_dedup"]),
