@@ -161,12 +161,16 @@ static void flow_dispatch_one(struct ingest_flow *f, uint32_t slot)
   b->at_workers = true;
   for (uint32_t shard = 0; shard < f->shards; shard++) {
     struct ingest_part *part = ingest_gather_part(&f->gather, slot, shard);
-    if (part->record_count > 0)
+    if (part->record_count > 0 && ingest_shard_is_down(&f->shard[shard], now_ns))
+      ingest_gather_refuse(&f->gather, slot, shard);
+    else if (part->record_count > 0)
       ingest_shard_add(&f->shard[shard], ingest_gather_part_id(&f->gather, slot, shard), &part->records, part->record_count, b->submitter,
                        b->received_us, now_ns);
   }
   if (!flow_is_served(f, slot))
     flow_leave_workers(f, slot);
+  if (b->parts_open == 0)
+    flow_answer(f, slot);
 }
 
 static void flow_dispatch(struct ingest_flow *f)
@@ -251,12 +255,13 @@ static uint32_t flow_check_size(const struct ingest_submit *submit, size_t bytes
   return submit->record_count == 0 || bytes == 0 ? MUSTER__V1__REASON__REASON_BATCH_EMPTY : 0;
 }
 
-static bool flow_needs_shard_down(const struct ingest_flow *f, uint64_t now_ns)
+/* Nobody is there who could take any record of the batch that was walked. */
+static bool flow_is_for_nobody(const struct ingest_flow *f, uint64_t now_ns)
 {
   for (uint32_t shard = 0; shard < f->shards; shard++)
-    if (f->split.part_records[shard] > 0 && ingest_shard_is_down(&f->shard[shard], now_ns))
-      return true;
-  return false;
+    if (f->split.part_records[shard] > 0 && !ingest_shard_is_down(&f->shard[shard], now_ns))
+      return false;
+  return true;
 }
 
 void ingest_flow_submit(struct ingest_flow *f, const struct ingest_submit *submit, struct link_frame *stream, uint64_t now_ns,
@@ -288,7 +293,7 @@ void ingest_flow_submit(struct ingest_flow *f, const struct ingest_submit *submi
       .received_us = clock_wall_us(),
   };
   uint32_t slot;
-  if (flow_needs_shard_down(f, now_ns)) {
+  if (flow_is_for_nobody(f, now_ns)) {
     flow_say_busy(f, submit->peer, MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN, now_ns, refusal);
   } else if (ingest_gather_open(&f->gather, &arrival, &f->split, stream, &slot) != MUSTER_OK) {
     flow_say_busy(f, submit->peer, MUSTER__V1__REASON__REASON_BUSY_BUDGET, now_ns, refusal);

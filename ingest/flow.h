@@ -5,8 +5,9 @@
  * budget, until the peer reads, is gone, or the answer time-out that the client was told is over; it is dropped then,
  * and the client sends the batch again. Process: ingest, one struct.
  *
- * While a shard is down, a batch that has records for it is told BUSY_SHARD_DOWN; others go on. Batches that were at the
- * workers already keep waiting for it, but do not count against the dispatch bound, so that they stand in nobody's way.
+ * While a shard is down, the records for it are told BUSY_SHARD_DOWN, and the others of the same batch go on to theirs; a
+ * batch that has none for a shard that is up is told so as a whole, before anything of it is held. Parts that were with
+ * the shard already keep waiting for it, but do not count against the dispatch bound, so that they stand in nobody's way.
  */
 #ifndef MUSTER_INGEST_FLOW_H
 #define MUSTER_INGEST_FLOW_H

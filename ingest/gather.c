@@ -105,6 +105,7 @@ int ingest_gather_open(struct ingest_gather *g, const struct ingest_arrival *arr
     struct ingest_part *part = ingest_gather_part(g, slot, shard);
     part->record_count = split->part_records[shard];
     part->answered = 0;
+    part->refused = false;
     b->parts_open += part->record_count > 0;
     link_frame_move(&part->records, &records[shard]);
   }
@@ -153,6 +154,17 @@ enum ingest_words ingest_gather_words(struct ingest_gather *g, uint64_t part_id,
   return --b->parts_open > 0 ? INGEST_WORDS_PART_DONE : INGEST_WORDS_BATCH_DONE;
 }
 
+enum ingest_words ingest_gather_refuse(struct ingest_gather *g, uint32_t slot, uint32_t shard)
+{
+  struct ingest_batch *b = &g->batch[slot];
+  struct ingest_part *part = ingest_gather_part(g, slot, shard);
+  assert(b->state == INGEST_BATCH_AT_WORKERS && part->record_count > 0 && part->answered == 0);
+  link_frame_finish(&part->records);
+  part->refused = true;
+  part->answered = part->record_count;
+  return --b->parts_open > 0 ? INGEST_WORDS_PART_DONE : INGEST_WORDS_BATCH_DONE;
+}
+
 /* ---- the answer ---- */
 
 struct gather_tally {
@@ -189,8 +201,13 @@ static void gather_interleave(struct ingest_gather *g, uint32_t slot, struct gat
 {
   struct ingest_batch *b = &g->batch[slot];
   const uint8_t *from[LIMIT_SHARDS];
-  for (uint32_t shard = 0; shard < g->shards; shard++)
-    from[shard] = link_frame_data(&ingest_gather_part(g, slot, shard)->words);
+  uint8_t step[LIMIT_SHARDS], down[LIMIT_SHARDS][8]; /* of a part that was refused: one word for all its records */
+  for (uint32_t shard = 0; shard < g->shards; shard++) {
+    const struct ingest_part *part = ingest_gather_part(g, slot, shard);
+    store_u64(down[shard], verdict_refused(MUSTER__V1__VERDICT__VERDICT_BUSY, shard, MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN, 0));
+    from[shard] = part->refused ? down[shard] : link_frame_data(&ingest_gather_part(g, slot, shard)->words);
+    step[shard] = part->refused ? 0 : 8;
+  }
   /* Word i covers bytes 8i to 8i+7, the shard of record j lies at 7n+j: no word covers the shard of a later record, as
    * 8i+7 < 7n+i+1 for every i < n. */
   uint8_t *out = link_frame_data(&b->answer) + link_frame_size(&b->answer) - (size_t)b->record_count * 8;
@@ -198,7 +215,7 @@ static void gather_interleave(struct ingest_gather *g, uint32_t slot, struct gat
   for (uint32_t i = 0; i < b->record_count; i++) {
     uint32_t shard = shard_of[i];
     uint64_t word = gather_checked(load_u64(from[shard]));
-    from[shard] += 8;
+    from[shard] += step[shard];
     store_u64(out + (size_t)i * 8, word);
     uint32_t kind = verdict_kind(word);
     t->verdict[kind]++;

@@ -28,6 +28,7 @@ struct ingest_part {
   struct link_frame words;   /* as they came from the worker, or put together from ranges */
   uint32_t record_count;     /* 0: the batch has nothing for this shard */
   uint32_t answered;         /* records whose word is there */
+  bool refused;              /* no shard was asked: each of its records is told BUSY_SHARD_DOWN, and words stays empty */
 };
 
 struct ingest_batch {
@@ -81,6 +82,10 @@ enum ingest_words { INGEST_WORDS_LATE, INGEST_WORDS_NO_MEMORY, INGEST_WORDS_TAKE
  * shard sees to that. *slot is set in the other cases. */
 enum ingest_words ingest_gather_words(struct ingest_gather *g, uint64_t part_id, uint32_t first_record, uint32_t record_count,
                                       struct link_frame *words, uint32_t *slot);
+
+/* Of a batch AT_WORKERS, instead of its words: the part's shard is down, and its records are told so. PART_DONE or BATCH_DONE. Takes no
+ * memory. */
+enum ingest_words ingest_gather_refuse(struct ingest_gather *g, uint32_t slot, uint32_t shard);
 
 /* How long a submitter is to wait before it sends again what was told BUSY, and what was told RETRY. */
 struct ingest_wait {

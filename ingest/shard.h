@@ -30,7 +30,7 @@
 #include "proto/batch.h"
 
 #define INGEST_DOWN_GRACE_MS                                                                                                               \
-  1000u /* a worker that is back within this costs submitters nothing; then batches for it are told BUSY_SHARD_DOWN */
+  1000u /* a worker that is back within this costs submitters nothing; then records for it are told BUSY_SHARD_DOWN */
 
 struct ingest_shard_seam {
   /* Sends head and (PART, SUSPECT, ISOLATE) records; takes the frame over on MUSTER_OK, leaves it on MUSTER_ERR_AGAIN (no room or no connection;
@@ -77,7 +77,7 @@ bool ingest_shard_message(struct ingest_shard *s, struct link_message *message, 
 void ingest_shard_pump(struct ingest_shard *s, uint64_t now_ns); /* sends what may be sent now */
 void ingest_shard_tick(struct ingest_shard *s, uint64_t now_ns); /* a few times a second: hands back what waited too long */
 
-/* Hung, or not serving for longer than the grace: new batches for it are told BUSY_SHARD_DOWN rather than filling the budget. */
+/* Hung, or not serving for longer than the grace: new records for it are told BUSY_SHARD_DOWN rather than filling the budget. */
 bool ingest_shard_is_down(const struct ingest_shard *s, uint64_t now_ns);
 
 #endif

@@ -38,8 +38,10 @@ struct ingest_wait ingest_wait_answer(struct ingest_flow *f, uint32_t slot, uint
 {
   struct ingest_wait wait = {.busy_ms = LIMIT_RETRY_DISK_MS, .retry_ms = LIMIT_RETRY_OUTAGE_MIN_MS};
   for (uint32_t shard = 0; shard < f->shards; shard++) {
-    uint32_t ms = ingest_gather_part(&f->gather, slot, shard)->record_count > 0 ? wait_outage_ms(&f->shard[shard], now_ns) : 0;
+    const struct ingest_part *part = ingest_gather_part(&f->gather, slot, shard);
+    uint32_t ms = part->record_count > 0 ? wait_outage_ms(&f->shard[shard], now_ns) : 0;
     wait.retry_ms = ms > wait.retry_ms ? ms : wait.retry_ms;
+    wait.busy_ms = part->refused && ms > wait.busy_ms ? ms : wait.busy_ms;
   }
   return wait;
 }

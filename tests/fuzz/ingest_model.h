@@ -15,6 +15,7 @@ enum {
   BUSY_CREDIT,
   BUSY_BUDGET,
   BUSY_DOWN,
+  PART_DOWN,
   BUSY_DRAINING,
   REFUSED,
   WORDS,
@@ -31,6 +32,7 @@ static struct fuzz_outcome outcomes[] = {
     [BUSY_CREDIT] = {"told BUSY_CREDIT", 0},
     [BUSY_BUDGET] = {"BUSY_BUDGET", 0},
     [BUSY_DOWN] = {"BUSY_SHARD_DOWN", 0},
+    [PART_DOWN] = {"BUSY_SHARD_DOWN of a part", 0},
     [BUSY_DRAINING] = {"BUSY_DRAINING", 0},
     [REFUSED] = {"refused", 0},
     [WORDS] = {"words", 0},
@@ -98,9 +100,10 @@ static void hear_words(uint32_t at, Muster__V1__Verdicts *v)
     const uint64_t number = batch[at].first + i;
     const uint32_t shard = shard_of(number);
     const bool retry = v->word[i] == verdict_refused(MUSTER__V1__VERDICT__VERDICT_RETRY, shard, REASON(RETRY_OUTCOME_UNKNOWN), 0);
-    CHECK(retry || v->word[i] == word_of(number, shard), "word %llx for record %llu of batch %u", (unsigned long long)v->word[i],
+    const bool away = v->word[i] == verdict_refused(MUSTER__V1__VERDICT__VERDICT_BUSY, shard, REASON(BUSY_SHARD_DOWN), 0);
+    CHECK(retry || away || v->word[i] == word_of(number, shard), "word %llx for record %llu of batch %u", (unsigned long long)v->word[i],
           (unsigned long long)number, at);
-    outcomes[retry ? HANDED_BACK : WORDS].count++;
+    outcomes[retry ? HANDED_BACK : away ? PART_DOWN : WORDS].count++;
   }
 }
 

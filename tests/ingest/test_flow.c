@@ -9,27 +9,6 @@ static_assert(WATERMARK_INTERVAL_NS <= LIMIT_RETRY_DISK_MS * UINT64_C(1000000), 
 
 #define REASON(name) MUSTER__V1__REASON__REASON_##name
 
-static int teardown(void **state)
-{
-  node_destroy(*state);
-  return 0;
-}
-
-static int setup(void **state)
-{
-  *state = node_create();
-  return 0;
-}
-
-/* The first number from `from` on whose record belongs to this shard of two. */
-static uint32_t number_of_shard(uint32_t shard, uint32_t from)
-{
-  uint8_t id[16];
-  for (stage_id(id, from); digest_shard(id, 2) != shard; stage_id(id, ++from))
-    ;
-  return from;
-}
-
 static uint64_t scripted_ns;
 static uint64_t scripted_monotonic(void *context)
 {
@@ -40,6 +19,32 @@ static int64_t scripted_wall(void *context)
 {
   (void)context;
   return 1;
+}
+
+static int teardown(void **state)
+{
+  node_destroy(*state);
+  clock_set_source(NULL);
+  return 0;
+}
+
+/* Time stands still where a test does not move it. */
+static int setup(void **state)
+{
+  static const struct clock_source source = {.wall_us = scripted_wall, .monotonic_ns = scripted_monotonic};
+  struct node *n = *state = node_create();
+  scripted_ns = n->now_ns;
+  clock_set_source(&source);
+  return 0;
+}
+
+/* The first number from `from` on whose record belongs to this shard of two. */
+static uint32_t number_of_shard(uint32_t shard, uint32_t from)
+{
+  uint8_t id[16];
+  for (stage_id(id, from); digest_shard(id, 2) != shard; stage_id(id, ++from))
+    ;
+  return from;
 }
 
 static void a_single_record_waits_behind_few_of_a_flood(void **state)
@@ -172,10 +177,7 @@ static void a_peer_that_does_not_read_keeps_its_answers_within_its_credit(void *
 static void answers_that_nobody_takes_are_dropped(void **state)
 {
   struct node *n = *state;
-  const struct clock_source source = {.wall_us = scripted_wall, .monotonic_ns = scripted_monotonic};
   node_start(n);
-  scripted_ns = n->now_ns;
-  clock_set_source(&source);
   n->answer_status = MUSTER_ERR_NOT_FOUND; /* gone */
   node_submit(n, 'a', 1, 0, 10);
   node_work(n);
@@ -188,7 +190,6 @@ static void answers_that_nobody_takes_are_dropped(void **state)
   ingest_flow_tick(&n->flow, scripted_ns + (n->config.answer_timeout_ms - 1) * UINT64_C(1000000));
   assert_int_equal(counters_get(n->counters, COUNTER_answers_dropped), 1);
   ingest_flow_tick(&n->flow, scripted_ns + n->config.answer_timeout_ms * UINT64_C(1000000));
-  clock_set_source(NULL);
   assert_int_equal(counters_get(n->counters, COUNTER_answers_dropped), 3);
   assert_int_equal(counters_get(n->counters, COUNTER_budget_bytes_used), 0);
   assert_int_equal(n->flow.admit.peers.peer[0].in_flight, 0);
@@ -214,13 +215,13 @@ static void a_shard_that_is_down_stands_in_nobodys_way(void **state)
   node_expect(n, 'a', 3, 0, up, 1);
   node_submit(n, 'a', 4, down, 1); /* a worker is back soon: it may wait */
   assert_int_equal(node_answers(n), 0);
-  n->now_ns += INGEST_DOWN_GRACE_MS * UINT64_C(1000000);
+  n->now_ns = scripted_ns += INGEST_DOWN_GRACE_MS * UINT64_C(1000000);
   node_submit(n, 'a', 5, down, 1);
   assert_int_equal(node_expect(n, 'a', 5, REASON(BUSY_SHARD_DOWN), 0, 1), INGEST_DOWN_GRACE_MS / 2); /* half of the time it has been down */
-  n->now_ns += UINT64_C(5000000000);
+  n->now_ns = scripted_ns += UINT64_C(5000000000);
   node_submit(n, 'a', 7, down, 1);
   assert_int_equal(node_expect(n, 'a', 7, REASON(BUSY_SHARD_DOWN), 0, 1), 3000);
-  n->now_ns += UINT64_C(3600000000000);
+  n->now_ns = scripted_ns += UINT64_C(3600000000000);
   node_submit(n, 'a', 8, down, 1);
   assert_int_equal(node_expect(n, 'a', 8, REASON(BUSY_SHARD_DOWN), 0, 1), LIMIT_RETRY_MAX_MS);
   node_submit(n, 'a', 6, up, 1);
@@ -257,14 +258,97 @@ static void what_only_waits_for_a_shard_that_is_down_makes_room(void **state)
   assert_int_equal(n->flow.admit.at_workers_bytes, 0);
 }
 
+/* The oldest answer, for peer 'a': the records of shard 1 are told BUSY_SHARD_DOWN, those of shard 0 are ACCEPTED from record first on.
+ * Returns how many are told BUSY; *retry_after_ms as told. */
+static uint32_t expect_half(struct node *n, uint64_t batch_id, uint32_t first, uint32_t count, uint32_t *retry_after_ms)
+{
+  struct link_message *m = node_take(n, 'a');
+  Muster__V1__AnswerHeader *h = stage_header(&m->frame[0]);
+  Muster__V1__Verdicts *v = stage_verdicts(&m->frame[1]);
+  uint32_t busy = 0;
+  assert_true(!h->has_batch_verdict && h->batch_id == batch_id && h->has_retry_after_ms);
+  assert_int_equal(v->n_word, count);
+  for (uint32_t i = 0; i < count; i++) {
+    uint8_t id[16];
+    stage_id(id, first + i);
+    uint32_t shard = digest_shard(id, 2);
+    assert_true(v->word[i] == (shard ? verdict_refused(MUSTER__V1__VERDICT__VERDICT_BUSY, 1, REASON(BUSY_SHARD_DOWN), 0)
+                                     : verdict_durable(MUSTER__V1__VERDICT__VERDICT_ACCEPTED, 0, first + i + 1)));
+    busy += shard;
+  }
+  *retry_after_ms = h->retry_after_ms;
+  muster__v1__verdicts__free_unpacked(v, NULL);
+  muster__v1__answer_header__free_unpacked(h, NULL);
+  link_message_finish(m);
+  return busy;
+}
+
+/* A shard that stays away costs its own records their time, and those of the others none of theirs. */
+static void a_batch_for_a_shard_that_is_down_commits_the_rest(void **state)
+{
+  struct node *n = *state;
+  uint32_t retry_after_ms, busy;
+  n->config.dispatch_bytes = 1; /* one batch at the workers: the second waits for its turn */
+  node_start(n);
+  node_die(n, 1);
+  n->now_ns = scripted_ns += 4 * INGEST_DOWN_GRACE_MS * UINT64_C(1000000);
+  node_submit(n, 'a', 1, 0, 100);
+  node_submit(n, 'a', 2, 100, 100);
+  assert_int_equal(node_answers(n), 0);
+  assert_int_equal(node_parts(n, 0), 1);
+  assert_int_equal(node_parts(n, 1), 0);
+  node_work(n);
+  busy = expect_half(n, 1, 0, 100, &retry_after_ms);
+  assert_int_equal(retry_after_ms, 2 * INGEST_DOWN_GRACE_MS);
+  busy += expect_half(n, 2, 100, 100, &retry_after_ms);
+  assert_true(busy > 60 && busy < 140);
+  assert_int_equal(counters_get(n->counters, COUNTER_records_accepted), 200 - busy);
+  assert_int_equal(counters_get(n->counters, COUNTER_records_handed_back), busy);
+  assert_int_equal(counters_get(n->counters, COUNTER_batches_busy), 0);
+  assert_int_equal(n->flow.admit.used_bytes, 0);
+  assert_int_equal(n->flow.admit.at_workers_bytes, 0);
+  /* Back again: the same batches, and nothing of the former ones comes late. */
+  node_serve(n, 1);
+  assert_int_equal(node_parts(n, 1), 0);
+  node_submit(n, 'a', 3, 0, 200);
+  node_work(n);
+  node_expect(n, 'a', 3, 0, 0, 200);
+}
+
+/* The shards that a batch is for have gone while it waited for its turn: it is answered then, and holds nothing. */
+static void a_batch_that_finds_nobody_at_its_turn_is_answered(void **state)
+{
+  struct node *n = *state;
+  n->config.dispatch_bytes = 1;
+  node_start(n);
+  uint32_t up = number_of_shard(0, 0), down = number_of_shard(1, 0);
+  node_submit(n, 'a', 1, up, 1);
+  for (uint64_t i = 0; i < 3; i++)
+    node_submit(n, 'a', 2 + i, down, 1);
+  node_die(n, 1);
+  n->now_ns = scripted_ns += INGEST_DOWN_GRACE_MS * UINT64_C(1000000);
+  node_work(n);
+  node_expect(n, 'a', 1, 0, up, 1);
+  for (uint64_t i = 0; i < 3; i++) {
+    struct link_message *m = node_take(n, 'a');
+    Muster__V1__Verdicts *v = stage_verdicts(&m->frame[1]);
+    assert_int_equal(v->n_word, 1);
+    assert_int_equal(verdict_reason(v->word[0]), REASON(BUSY_SHARD_DOWN));
+    muster__v1__verdicts__free_unpacked(v, NULL);
+    link_message_finish(m);
+  }
+  assert_int_equal(n->flow.gather.held, 0);
+  assert_int_equal(n->flow.admit.used_bytes, 0);
+  assert_int_equal(n->flow.admit.at_workers_bytes, 0);
+  assert_int_equal(counters_get(n->counters, COUNTER_records_handed_back), 3);
+  stage_conserved(n->counters);
+}
+
 /* Half of the batch is durable, the outcome of the other half is unknown: each record is told its own. */
 static void a_dead_shard_hands_back_its_part(void **state)
 {
   struct node *n = *state;
-  const struct clock_source source = {.wall_us = scripted_wall, .monotonic_ns = scripted_monotonic};
   node_start(n);
-  scripted_ns = n->now_ns;
-  clock_set_source(&source);
   node_submit(n, 'a', 1, 0, 100);
   uint32_t part_records = n->part[1][0].head.record_count;
   node_work_one(n, 0);
@@ -272,7 +356,6 @@ static void a_dead_shard_hands_back_its_part(void **state)
   assert_int_equal(node_answers(n), 0);
   n->now_ns = scripted_ns += n->config.shard_timeout_ms * UINT64_C(1000000);
   ingest_flow_tick(&n->flow, n->now_ns);
-  clock_set_source(NULL);
   struct link_message *m = node_take(n, 'a');
   Muster__V1__AnswerHeader *h = stage_header(&m->frame[0]);
   Muster__V1__Verdicts *v = stage_verdicts(&m->frame[1]);
@@ -384,6 +467,8 @@ int main(void)
       cmocka_unit_test_setup_teardown(answers_that_nobody_takes_are_dropped, setup, teardown),
       cmocka_unit_test_setup_teardown(a_shard_that_is_down_stands_in_nobodys_way, setup, teardown),
       cmocka_unit_test_setup_teardown(what_only_waits_for_a_shard_that_is_down_makes_room, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_batch_for_a_shard_that_is_down_commits_the_rest, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_batch_that_finds_nobody_at_its_turn_is_answered, setup, teardown),
       cmocka_unit_test_setup_teardown(a_dead_shard_hands_back_its_part, setup, teardown),
       cmocka_unit_test_setup_teardown(a_drain_answers_what_it_has_and_takes_no_more, setup, teardown),
       cmocka_unit_test_setup_teardown(a_drain_of_nothing_is_over_at_once, setup, teardown),
