@@ -9,6 +9,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "client/client.h"
 #include "client/progress.h"
 #include "client/source.h"
 #include "core/clock.h"
@@ -18,6 +19,7 @@
 #include "ops/commands.h"
 #include "ops/options.h"
 #include "ops/table.h"
+#include "proto/wire.pb-c.h"
 
 #define SLICE_MS 250u      /* so long a call of the library may take before the progress is looked at */
 #define LOOK_MS 50u        /* between two looks for a node that is not there yet */
@@ -65,7 +67,7 @@ static const struct argp_option options[] = {
      "tab separated, with a heading. LEFT_OUT is said of a record that could not be sent (a bad line, too many bytes); one without a line "
      "has no verdict. `-`: on standard output, the summary then goes to standard error",
      0},
-    {"timeout", 't', "S", 0, "Give up after so many seconds without any answer (default: 30)", 0},
+    {"timeout", 't', "S", 0, "Give up after so many seconds without any answer, or with none but that a shard is down (default: 30)", 0},
     {"total", OPTION_TOTAL, "N", 0, "How many records a pipe will bring, so that the time left can be shown", 0},
     {"quiet", 'q', NULL, 0, "No progress line", 0},
     {0}};
@@ -143,12 +145,16 @@ static void on_notice(void *context, const char *sentence)
   ops_complain(NAME, "%s", sentence);
 }
 
+/* What the node says BUSY for passes by itself, but for this: a shard may be down until somebody comes. So it is no sign of life. */
+static bool shard_is_down(const struct submit *s) { return s->client->told_reason == MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN; }
+
 /* Looks at the progress, and shows it. false: no answer came for the whole of the time-out, or somebody interrupted. */
 static bool submit_moves(struct submit *s)
 {
   struct muster_counts counts;
   muster_client_counts(s->client, &counts);
-  uint64_t answered = progress_answered(&counts), heard = answered + counts.busy_answers, now = clock_monotonic_ns();
+  uint64_t answered = progress_answered(&counts), now = clock_monotonic_ns();
+  uint64_t heard = answered + (shard_is_down(s) ? 0 : counts.busy_answers);
   if (heard != s->heard || counts.in_flight == 0) {
     s->heard = heard;
     s->moved_ns = now;
@@ -243,7 +249,9 @@ static int submit_end_early(const struct submit *s, const struct muster_counts *
                  s->timeout_s, muster_client_endpoint(s->client));
     return EX_UNAVAILABLE;
   }
-  const char *cause = interrupted                    ? "interrupted"
+  const char *cause = interrupted ? "interrupted"
+                      : status == MUSTER_ERR_TIMEOUT && shard_is_down(s)
+                          ? "a shard of the node is down (BUSY_SHARD_DOWN); `muster status' there says why"
                       : status == MUSTER_ERR_TIMEOUT ? "no answer came for too long"
                                                      : muster_client_error(s->client);
   if (!c->welcomed)

@@ -50,6 +50,7 @@ static const struct config_key config_keys[] = {
     TEXT("node", listen, CONFIG_LISTEN, "tcp://127.0.0.1:7411",
          "Where the first ingest listens, the next has the next port; none: ipc only; port 0: any"),
     TEXT("node", log_level, CONFIG_LEVEL, "info", "Lines below this level are not written: debug, info, warn, error"),
+    NUMBER("node", shard_retry_ms, 1000, 3600000, 60000, "ms", "A shard that cannot be opened is tried again after so long"),
     SIZE("ingest", budget_bytes, LIMIT_WIRE_BYTES, 1024 * LIMIT_GIB, 256 * LIMIT_MIB,
          "Batches held in memory by one ingest; past it submitters are told BUSY"),
     NUMBER("ingest", credit, 1, LIMIT_CREDIT, 16, "batches", "Batches in flight on a connection; of small ones more, in proportion"),

@@ -18,6 +18,7 @@ struct config {
   uint32_t ingests; /* ingest processes */
   char listen[256]; /* "tcp://127.0.0.1:7411" of ingest 0, the next has the next port; "none": no tcp; port 0: any free port */
   char log_level[8];
+  uint32_t shard_retry_ms; /* a shard that is down is tried again after so long at the latest */
   /* [ingest] */
   uint64_t budget_bytes;   /* bytes of batches held in memory, per ingest */
   uint64_t dispatch_bytes; /* of batches that may be at the workers at once; the rest wait in fair turns */

@@ -92,9 +92,13 @@ static int find_and_show(const struct get_options *o, struct ops_shards *s, stru
   int status;
   if (text_uuid_parse(id, o->what, strlen(o->what))) {
     shard = digest_shard(id, s->count);
+    if (!s->reader[shard])
+      return ops_shards_why(s, shard, showing->failure);
     status = store_reader_find(s->reader[shard], id, show, showing, showing->failure);
   } else {
     text_address_parse(&shard, &sequence, o->what);
+    if (shard < s->count && !s->reader[shard])
+      return ops_shards_why(s, shard, showing->failure);
     if (shard >= s->count || sequence == 0 || sequence > s->facts[shard].records)
       return not_found(o->what, showing->failure);
     status = store_reader_scan(s->reader[shard], sequence, 1, show, showing, showing->failure);
@@ -116,13 +120,16 @@ int ops_get_main(int argc, char **argv)
 {
   struct get_options o = {0};
   struct failure failure = FAILURE_NONE;
-  struct ops_shards shards;
+  struct ops_shards shards = {.data.lock_fd = -1};
+  struct datadir data;
+  char name[LIMIT_PATH_BYTES];
   ops_options_parse(&argp, argc, argv, &o);
   if (!names_a_record(o.what)) {
     ops_complain("get", "\"%.60s\" is neither an id (a UUID) nor an address (SHARD:SEQ)", o.what);
     return EX_USAGE;
   }
-  if (ops_shards_open(&shards, o.data, &failure) != MUSTER_OK)
+  if (datadir_name(name, o.data, &failure) != MUSTER_OK || datadir_open(&data, name, &failure) != MUSTER_OK ||
+      ops_shards_open_some(&shards, &data, &failure) != MUSTER_OK)
     return ops_fail("get", &failure);
   struct key_list *names = ops_receipt_names(&shards.data);
   struct showing showing = {.wire = o.wire, .names = names, .failure = &failure};

@@ -36,12 +36,14 @@ int ops_preflight_workers(uint32_t asked, const struct ops_shards_survey *survey
 }
 
 /* One after the other is made durable: a power cut leaves the first ones and no gap, which would be a shard that is missing. */
-int ops_preflight_shards(const struct datadir *d, uint32_t workers, struct failure *failure)
+int ops_preflight_shards(const struct datadir *d, uint32_t workers, uint64_t absent, struct failure *failure)
 {
   char store[LIMIT_PATH_BYTES], path[LIMIT_PATH_BYTES];
   datadir_path(d, store, "store");
   int status = durable_sync_folder(store, failure); /* a former start may have ended before it came to that */
   for (uint32_t shard = 0; shard < workers && status == MUSTER_OK; shard++) {
+    if (absent >> shard & 1)
+      continue;
     datadir_shard_path(d, path, shard);
     if (mkdir(path, 0700) == 0)
       status = durable_sync_folder(store, failure);

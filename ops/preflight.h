@@ -18,8 +18,9 @@
 
 /* How many workers a node starts: asked (0: not said) against what the store has. MUSTER_ERR_CONFIG where they differ. */
 int ops_preflight_workers(uint32_t asked, const struct ops_shards_survey *survey, uint32_t *workers, struct failure *failure);
-/* Makes the shard directories that do not exist yet, 0700. */
-int ops_preflight_shards(const struct datadir *d, uint32_t workers, struct failure *failure);
+/* Makes the shard directories that do not exist yet, 0700; those of absent shards are not: a new one in the place of a lost one would begin
+ * anew. */
+int ops_preflight_shards(const struct datadir *d, uint32_t workers, uint64_t absent, struct failure *failure);
 
 /* The node's id: DIR/node.id (UUID text, one line, 0600), which every process of the node reads; made at first start, from the store where the file is lost. A
  * file that contradicts the store is MUSTER_ERR_CORRUPT. The node's key: keys/node.key. */

@@ -155,7 +155,15 @@ void ops_process_start(struct ops_process *p)
   log_event(LOG_INFO, "child.started", "child=%s child_pid=%d", p->role, p->handle.pid);
 }
 
-static void on_again(uv_timer_t *timer) { ops_process_start(timer->data); }
+static void on_again(uv_timer_t *timer)
+{
+  struct ops_process *p = timer->data;
+  p->waiting = false;
+  if (p->on_due)
+    p->on_due(p);
+  else
+    ops_process_start(p);
+}
 
 void ops_process_start_after(struct ops_process *p, uint32_t delay_ms)
 {

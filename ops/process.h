@@ -22,6 +22,7 @@ struct ops_process {
   void *context; /* the owner's */
   void (*on_ready)(struct ops_process *p);
   void (*on_died)(struct ops_process *p); /* exit_status, signal and was_ready tell of the death */
+  void (*on_due)(struct ops_process *p);  /* its wait is over; NULL: it is started */
   struct ops_restart restart;
   bool alive, waiting, ready; /* waiting: for its next start */
   bool was_ready;

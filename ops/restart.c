@@ -3,14 +3,14 @@
 #include <assert.h>
 #include <sysexits.h>
 
-void ops_restart_init(struct ops_restart *r) { *r = (struct ops_restart){0}; }
+void ops_restart_init(struct ops_restart *r) { *r = (struct ops_restart){.rarely_ms = RESTART_RARELY_MS}; }
 
 void ops_restart_started(struct ops_restart *r) { r->ready = false; }
 
 void ops_restart_ready(struct ops_restart *r)
 {
   r->ready = r->was_ready = true;
-  r->failed_starts = 0;
+  r->failed_starts = r->wanting_row = r->given_up = 0;
 }
 
 /* Wrong data, a port that is taken, another version, no permission, wrong configuration: the next start would find the same. */
@@ -35,12 +35,41 @@ static uint32_t delay_after(uint32_t failed_starts)
   return delay_ms < RESTART_DELAY_MAX_MS ? delay_ms : RESTART_DELAY_MAX_MS;
 }
 
+/* The first of a row waits RESTART_STORAGE_MS, each later one twice as long. */
+static uint32_t rarer(const struct ops_restart *r, uint32_t row)
+{
+  uint64_t delay_ms = RESTART_STORAGE_MS;
+  for (uint32_t i = 1; i < row && delay_ms < r->rarely_ms; i++)
+    delay_ms *= 2;
+  return delay_ms < r->rarely_ms ? (uint32_t)delay_ms : r->rarely_ms;
+}
+
 /* Enters a death into its ring. With the ring full, the slot that comes next holds the one that lies size - 1 deaths back. */
 static bool too_often(uint64_t *ring, uint64_t size, uint64_t *count, uint64_t now_ms, uint64_t window_ms)
 {
   ring[*count % size] = now_ms;
   ++*count;
   return *count >= size && now_ms - ring[*count % size] < window_ms;
+}
+
+/* One that was ready: it may serve for long before the damaged place is asked for again, which makes it no new outage. */
+static struct ops_restart_decision met_storage_error(struct ops_restart *r, uint64_t now_ms)
+{
+  if (r->storage_row && now_ms - r->storage_ms >= rarer(r, r->storage_row) + RESTART_WINDOW_MS)
+    r->storage_row = 0;
+  r->storage_row++;
+  r->storage_ms = now_ms;
+  return (struct ops_restart_decision){
+      .verdict = RESTART_AGAIN, .delay_ms = rarer(r, r->storage_row), .down = r->storage_row >= RESTART_DOWN};
+}
+
+/* delay_ms: where the node goes on without it. */
+static struct ops_restart_decision gave_out(struct ops_restart *r, enum ops_restart_verdict verdict, int exit_code)
+{
+  const bool may_pass = verdict == RESTART_STARTS_USED_UP;
+  r->given_up++;
+  return (struct ops_restart_decision){
+      .verdict = verdict, .delay_ms = may_pass ? rarer(r, r->given_up) : r->rarely_ms, .down = true, .exit_code = exit_code};
 }
 
 /* Strangers can bring it about, so that it says nothing of this child's data or configuration. */
@@ -60,7 +89,9 @@ struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now
   if (death.signal == 0 && death.exit_status == EX_TEMPFAIL) {
     r->ready = false;
     r->wanting++;
-    return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = RESTART_WANTING_MS, .wanting = true};
+    r->wanting_row++;
+    return (struct ops_restart_decision){
+        .verdict = RESTART_AGAIN, .delay_ms = RESTART_WANTING_MS, .wanting = true, .down = r->wanting_row >= RESTART_DOWN_WANTING};
   }
   if (r->exposed && r->was_ready && death.signal != 0)
     return struck(r, now_ms);
@@ -74,11 +105,12 @@ struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now
 
   int code = code_of(death.exit_status, death.signal);
   if (!was_ready && death.signal == 0 && is_final(death.exit_status))
-    return (struct ops_restart_decision){.verdict = RESTART_FINAL, .exit_code = code};
+    return gave_out(r, RESTART_FINAL, code);
   if (r->failed_starts >= RESTART_STARTS)
-    return (struct ops_restart_decision){.verdict = RESTART_STARTS_USED_UP, .exit_code = code};
+    return gave_out(r, RESTART_STARTS_USED_UP, code);
   if (used_up)
-    return (struct ops_restart_decision){.verdict = holding ? RESTART_HOLDING_USED_UP : RESTART_DEATHS_USED_UP, .exit_code = code};
-  const bool storage = was_ready && death.signal == 0 && (death.exit_status == EX_IOERR || death.exit_status == EX_DATAERR);
-  return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = storage ? RESTART_STORAGE_MS : delay_after(r->failed_starts)};
+    return gave_out(r, holding ? RESTART_HOLDING_USED_UP : RESTART_DEATHS_USED_UP, code);
+  if (was_ready && death.signal == 0 && (death.exit_status == EX_IOERR || death.exit_status == EX_DATAERR))
+    return met_storage_error(r, now_ms);
+  return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = delay_after(r->failed_starts)};
 }

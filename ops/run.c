@@ -128,10 +128,10 @@ static int write_settings(const struct datadir *data, const struct config *confi
 }
 
 /* Everything before the first child: on success the data directory is locked, whole, and says how the node is set. */
-static int prepare(const struct run_options *o, struct datadir *data, struct config *config, struct failure *failure)
+static int prepare(const struct run_options *o, struct datadir *data, struct config *config, struct ops_shards_survey *survey,
+                   struct failure *failure)
 {
   char name[LIMIT_PATH_BYTES];
-  struct ops_shards_survey survey;
   int status = gather_settings(o, config, failure);
   if (status == MUSTER_OK)
     status = datadir_name(name, o->data, failure);
@@ -140,17 +140,17 @@ static int prepare(const struct run_options *o, struct datadir *data, struct con
   if (status == MUSTER_OK)
     status = datadir_lock(data, failure);
   if (status == MUSTER_OK)
-    status = ops_shards_survey(data, &survey, failure);
+    status = ops_shards_survey(data, survey, failure);
   if (status == MUSTER_OK)
-    status = ops_preflight_workers(config->workers, &survey, &config->workers, failure);
+    status = ops_preflight_workers(config->workers, survey, &config->workers, failure);
   if (status == MUSTER_OK)
-    status = ops_preflight_index(config, &survey, machine_memory_bytes(), failure);
+    status = ops_preflight_index(config, survey, machine_memory_bytes(), failure);
   if (status == MUSTER_OK)
     status = ops_preflight_limits(config, failure);
   if (status == MUSTER_OK)
-    status = ops_preflight_identity(data, &survey, failure);
+    status = ops_preflight_identity(data, survey, failure);
   if (status == MUSTER_OK)
-    status = ops_preflight_shards(data, config->workers, failure);
+    status = ops_preflight_shards(data, config->workers, survey->absent, failure);
   if (status == MUSTER_OK)
     status = write_settings(data, config, failure);
   return status;
@@ -161,9 +161,10 @@ int ops_run_main(int argc, char **argv)
   static struct run_options o; /* large, and there is one */
   struct datadir data = {.lock_fd = -1};
   struct config config;
+  struct ops_shards_survey survey;
   struct failure failure = FAILURE_NONE;
   ops_options_parse(&argp, argc, argv, &o);
-  if (prepare(&o, &data, &config, &failure) != MUSTER_OK) {
+  if (prepare(&o, &data, &config, &survey, &failure) != MUSTER_OK) {
     datadir_close(&data);
     return ops_fail("run", &failure);
   }
@@ -173,7 +174,7 @@ int ops_run_main(int argc, char **argv)
     datadir_close(&data);
     return ops_fail("run", &failure);
   }
-  int code = ops_supervise_run(&data, &config, OWN_EXECUTABLE);
+  int code = ops_supervise_run(&data, &config, survey.absent, OWN_EXECUTABLE);
   datadir_close(&data);
   return code;
 }

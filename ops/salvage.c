@@ -127,7 +127,8 @@ int ops_salvage_main(int argc, char **argv)
   struct salvaging s = {.wire = o.wire};
   if (datadir_name(path, o.data, &failure) != MUSTER_OK || datadir_open(&data, path, &failure) != MUSTER_OK)
     return ops_fail("salvage", &failure);
-  if (ops_shards_survey(&data, &survey, &failure) != MUSTER_OK) { /* a shard is missing; the others are written all the same */
+  if (ops_shards_survey(&data, &survey, &failure) != MUSTER_OK ||
+      ops_shards_complete(&data, &survey, &failure) != MUSTER_OK) { /* a shard is missing; the others are written all the same */
     ops_fail("salvage", &failure);
     s.missing = true;
     if (failure.status != MUSTER_ERR_CORRUPT && failure.status != MUSTER_ERR_CONFIG)

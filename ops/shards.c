@@ -1,16 +1,20 @@
 #include "ops/shards.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-static bool has_data(const struct datadir *d, uint32_t shard)
+static_assert(LIMIT_SHARDS <= 64, "a bit for each shard");
+
+bool ops_shards_lacks_data(const struct datadir *d, uint32_t shard)
 {
   char path[LIMIT_PATH_BYTES], file[LIMIT_PATH_BYTES + 16];
   datadir_shard_path(d, path, shard);
   snprintf(file, sizeof file, "%s/data.mdb", path);
-  return access(file, F_OK) == 0;
+  return access(file, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
 }
 
 /* A shard that cannot belong to the same store as the first that could be read, or lies in the place of another. */
@@ -26,17 +30,25 @@ static int foreign(const char *path, uint32_t shard, const struct store_facts *f
                      shard, path, facts->shard, facts->shards, other_node ? "another node" : "this node", s->created_with);
 }
 
-static int survey_one(const struct datadir *d, uint32_t shard, struct ops_shards_survey *out, struct failure *failure)
+/* *in_use: it holds records, or may, as far as one can tell. */
+static int survey_one(const struct datadir *d, uint32_t shard, struct ops_shards_survey *out, bool *in_use, struct failure *failure)
 {
   char path[LIMIT_PATH_BYTES];
   struct store_reader *reader;
   struct store_facts facts;
   struct failure ignored = FAILURE_NONE;
   datadir_shard_path(d, path, shard);
-  if (!has_data(d, shard) || store_reader_open(&reader, path, &ignored) != MUSTER_OK)
+  if (ops_shards_lacks_data(d, shard)) {
+    *in_use |= store_was_created(path);
+    return MUSTER_OK;
+  }
+  const int status = store_reader_open(&reader, path, &ignored);
+  *in_use |= status != MUSTER_OK && status != MUSTER_ERR_NOT_FOUND;
+  if (status != MUSTER_OK)
     return MUSTER_OK;
   store_reader_facts(reader, &facts);
   store_reader_close(reader);
+  *in_use |= facts.records > 0;
   out->records += facts.records;
   out->records_most = facts.records > out->records_most ? facts.records : out->records_most;
   if (out->created_with == 0) {
@@ -46,64 +58,101 @@ static int survey_one(const struct datadir *d, uint32_t shard, struct ops_shards
   return foreign(path, shard, &facts, out, failure);
 }
 
-static int missing(const struct datadir *d, uint32_t shard, const struct ops_shards_survey *s, struct failure *failure)
+int ops_shards_complete(const struct datadir *d, const struct ops_shards_survey *s, struct failure *failure)
 {
   char path[LIMIT_PATH_BYTES];
+  uint32_t shard = 0;
+  if (!s->absent)
+    return MUSTER_OK;
+  while (!(s->absent >> shard & 1))
+    shard++;
   datadir_shard_path(d, path, shard);
   return failure_set(failure, MUSTER_ERR_CORRUPT,
                      "shard %u is missing: %s holds no data, while the other shards hold %" PRIu64
-                     " records; nothing was changed; muster restore makes a new data directory from a backup",
+                     " records; nothing was changed; put it back there, or muster restore makes a new data directory from a backup",
                      shard, path, s->records);
 }
 
 int ops_shards_survey(const struct datadir *d, struct ops_shards_survey *out, struct failure *failure)
 {
   int gap = -1;
+  bool in_use = false;
   *out = (struct ops_shards_survey){0};
   int status = datadir_count_shards(d, &out->directories, &gap, failure);
   if (status != MUSTER_OK)
     return status;
   for (uint32_t shard = 0; shard < LIMIT_SHARDS; shard++) { /* beyond a gap as well */
-    int one = survey_one(d, shard, out, failure);
+    int one = survey_one(d, shard, out, &in_use, failure);
     status = status == MUSTER_OK ? one : status;
   }
+  const uint32_t shards = out->created_with ? out->created_with : out->directories + (gap >= 0);
+  for (uint32_t shard = 0; shard < shards && shard < LIMIT_SHARDS; shard++) {
+    char path[LIMIT_PATH_BYTES];
+    datadir_shard_path(d, path, shard);
+    if (ops_shards_lacks_data(d, shard) && (in_use || access(path, F_OK) != 0))
+      out->absent |= UINT64_C(1) << shard;
+  }
+  return status;
+}
+
+int ops_shards_why(const struct ops_shards *s, uint32_t shard, struct failure *failure)
+{
+  struct ops_shards_survey one = s->survey;
+  struct store_reader *reader;
+  char path[LIMIT_PATH_BYTES];
+  one.absent &= UINT64_C(1) << shard;
+  int status = ops_shards_complete(&s->data, &one, failure);
   if (status != MUSTER_OK)
     return status;
-  if (gap >= 0)
-    return missing(d, (uint32_t)gap, out, failure);
-  if (out->directories < out->created_with)
-    return missing(d, out->directories, out, failure);
-  for (uint32_t shard = 0; shard < out->directories && out->records > 0; shard++)
-    if (!has_data(d, shard))
-      return missing(d, shard, out, failure);
-  return MUSTER_OK;
+  datadir_shard_path(&s->data, path, shard);
+  status = store_reader_open(&reader, path, failure);
+  if (status != MUSTER_OK)
+    return status;
+  store_reader_close(reader);
+  return failure_set(failure, MUSTER_ERR_AGAIN, "shard %u could not be read a moment ago, and can now; say it again", shard);
+}
+
+int ops_shards_open_some(struct ops_shards *s, const struct datadir *d, struct failure *failure)
+{
+  bool some = false;
+  *s = (struct ops_shards){.data = *d};
+  s->data.lock_fd = -1; /* the lock, if any, stays the caller's */
+  int status = ops_shards_survey(d, &s->survey, failure);
+  if (status != MUSTER_OK)
+    return status;
+  if (s->survey.directories == 0)
+    return failure_set(failure, MUSTER_ERR_NOT_FOUND, "%s holds no store yet; a node makes it at its first start: muster run --data %s",
+                       d->root, d->root);
+  s->count = s->survey.created_with ? s->survey.created_with : s->survey.directories;
+  s->count = s->count < LIMIT_SHARDS ? s->count : LIMIT_SHARDS;
+  for (uint32_t shard = 0; shard < s->count; shard++) {
+    char path[LIMIT_PATH_BYTES];
+    struct failure ignored = FAILURE_NONE;
+    datadir_shard_path(d, path, shard);
+    if (s->survey.absent >> shard & 1 || store_reader_open(&s->reader[shard], path, &ignored) != MUSTER_OK) {
+      s->reader[shard] = NULL;
+      continue;
+    }
+    some = true;
+    store_reader_facts(s->reader[shard], &s->facts[shard]);
+    s->records += s->facts[shard].records;
+  }
+  if (some)
+    return MUSTER_OK;
+  status = ops_shards_why(s, 0, failure);
+  s->count = 0;
+  return status;
 }
 
 int ops_shards_open_in(struct ops_shards *s, const struct datadir *d, struct failure *failure)
 {
-  struct ops_shards_survey survey;
-  *s = (struct ops_shards){.data = *d};
-  s->data.lock_fd = -1; /* the lock, if any, stays the caller's */
-  int status = ops_shards_survey(d, &survey, failure);
+  int status = ops_shards_open_some(s, d, failure);
+  for (uint32_t shard = 0; shard < s->count && status == MUSTER_OK; shard++)
+    if (!s->reader[shard])
+      status = ops_shards_why(s, shard, failure);
   if (status != MUSTER_OK)
-    return status;
-  if (survey.directories == 0)
-    return failure_set(failure, MUSTER_ERR_NOT_FOUND, "%s holds no store yet; a node makes it at its first start: muster run --data %s",
-                       d->root, d->root);
-  for (uint32_t shard = 0; shard < survey.directories && shard < LIMIT_SHARDS; shard++) {
-    char path[LIMIT_PATH_BYTES];
-    datadir_shard_path(d, path, shard);
-    status = store_reader_open(&s->reader[shard], path, failure);
-    if (status != MUSTER_OK) {
-      s->reader[shard] = NULL;
-      ops_shards_close(s);
-      return status;
-    }
-    s->count++;
-    store_reader_facts(s->reader[shard], &s->facts[shard]);
-    s->records += s->facts[shard].records;
-  }
-  return MUSTER_OK;
+    ops_shards_close(s);
+  return status;
 }
 
 int ops_shards_open(struct ops_shards *s, const char *option, struct failure *failure)

@@ -20,23 +20,33 @@ struct ops_shards_survey {
   uint64_t records;      /* of the shards that could be read */
   uint64_t records_most; /* of the fullest of them */
   uint8_t node_id[16];   /* all zero where created_with is 0 */
+  uint64_t absent;       /* a bit for each shard that should be there and is not: its directory, or its data while others are in use */
 };
-/* MUSTER_ERR_CONFIG where the shards that can be read are not of one node, or one lies in the place of another; MUSTER_ERR_CORRUPT
- * where a shard is missing that should be there: its directory, or its data while other shards hold records. A shard that is there and cannot be
- * read is left for its worker, or for verify, to complain about. */
+/* MUSTER_ERR_CONFIG where the shards that can be read are not of one node, or one lies in the place of another: nobody can tell which of them is
+ * right. A shard that is absent is told of in the result, and one that is there and cannot be read is left for its worker, or for verify, to
+ * complain about: each is a fault of that shard alone. */
 int ops_shards_survey(const struct datadir *d, struct ops_shards_survey *out, struct failure *failure);
+/* MUSTER_ERR_CORRUPT and a sentence where some shard is absent, of the first of them. */
+int ops_shards_complete(const struct datadir *d, const struct ops_shards_survey *s, struct failure *failure);
+/* The shard's directory or its data file is not there now. */
+bool ops_shards_lacks_data(const struct datadir *d, uint32_t shard);
 
 struct ops_shards {
   struct datadir data;
   uint32_t count;
-  struct store_reader *reader[LIMIT_SHARDS];
-  struct store_facts facts[LIMIT_SHARDS]; /* as of the opening */
-  uint64_t records;                       /* sum of facts */
+  struct store_reader *reader[LIMIT_SHARDS]; /* NULL: it could not be opened (ops_shards_open_some) */
+  struct store_facts facts[LIMIT_SHARDS];    /* as of the opening */
+  uint64_t records;                          /* sum of facts */
+  struct ops_shards_survey survey;
 };
 /* Opens the data directory (option may be NULL) and a reader for each shard. On failure nothing is open. */
 int ops_shards_open(struct ops_shards *s, const char *option, struct failure *failure);
 /* The same for a data directory that is open already and stays the caller's. */
 int ops_shards_open_in(struct ops_shards *s, const struct datadir *d, struct failure *failure);
+/* The same, content with what can be read: for who asks for one shard, or for each by itself. Fails where none can. */
+int ops_shards_open_some(struct ops_shards *s, const struct datadir *d, struct failure *failure);
+/* Why that shard has no reader: the failure's status, never MUSTER_OK. */
+int ops_shards_why(const struct ops_shards *s, uint32_t shard, struct failure *failure);
 void ops_shards_close(struct ops_shards *s); /* a zeroed or closed one is fine */
 
 #endif

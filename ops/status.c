@@ -26,7 +26,9 @@ static const char doc[] = "Shows what the node is doing now: state, rates over h
                           "credit, and whether every record "
                           "is accounted for."
                           "\v"
-                          "Exit 69 where no node is running; what the store holds is shown all the same.\n"
+                          "Exit 1 where a shard is down, with its cause, since when, and what can be done; 69 where no node is running: "
+                          "what the store holds is shown "
+                          "all the same.\n"
                           "\n"
                           "Example: muster status --json | jq .rates";
 
@@ -80,6 +82,21 @@ static void shards_from_pages(struct ops_status *s)
   }
 }
 
+/* A shard that fails again and again keeps its note while it serves for a moment. */
+static void shards_from_notes(struct ops_status *s)
+{
+  for (uint32_t shard = 0; shard < LIMIT_SHARDS; shard++) {
+    struct ops_outage outage;
+    if (!ops_outage_read(&s->data, shard, &outage))
+      continue;
+    s->shard[shard].down = true;
+    s->shard[shard].outage = outage;
+    s->shards_down++;
+    if (shard >= s->shards)
+      s->shards = shard + 1;
+  }
+}
+
 static int look_at_node(struct ops_status *s, struct failure *failure)
 {
   int status = ops_view_take(&s->before, &s->data, failure);
@@ -95,14 +112,14 @@ static int look_at_node(struct ops_status *s, struct failure *failure)
     s->restarts = run->value[COUNTER_restarts];
   }
   shards_from_pages(s);
+  shards_from_notes(s);
   return status != MUSTER_OK ? status : read_endpoints(s, failure);
 }
 
-/* A store that cannot be opened leaves the list as far as it came; verify is for finding out why. */
 static int look_at_store(struct ops_status *s, struct failure *failure)
 {
   struct ops_shards shards;
-  int status = ops_shards_open_in(&shards, &s->data, failure);
+  int status = ops_shards_open_some(&shards, &s->data, failure);
   if (status != MUSTER_OK)
     return status;
   s->shards = shards.count;
@@ -112,6 +129,12 @@ static int look_at_store(struct ops_status *s, struct failure *failure)
         .records = shards.facts[i].records, .file_bytes = shards.facts[i].file_bytes, .quarantined = shards.facts[i].quarantined};
     datadir_shard_path(&s->data, path, i);
     machine_disk_free(path, &s->shard[i].disk_free_bytes); /* shown as 0 where it cannot be told */
+    struct failure why = FAILURE_NONE;
+    if (shards.reader[i] || ops_shards_why(&shards, i, &why) == MUSTER_ERR_AGAIN)
+      continue;
+    s->shard[i].down = true;
+    snprintf(s->shard[i].outage.cause, sizeof s->shard[i].outage.cause, "%s", why.text);
+    s->shards_down++;
   }
   ops_shards_close(&shards);
   return MUSTER_OK;
@@ -132,7 +155,7 @@ static int show(const struct status_options *o, struct ops_status *s)
     return ops_complain("status", "not enough memory"), EX_OSERR;
   if (!s->pid)
     ops_complain("status", "no node is running on %s; this is what its store holds", s->data.root);
-  return ops_output_finish("status", s->pid ? EX_OK : EX_UNAVAILABLE);
+  return ops_output_finish("status", !s->pid ? EX_UNAVAILABLE : s->shards_down ? 1 : EX_OK);
 }
 
 int ops_status_main(int argc, char **argv)

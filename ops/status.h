@@ -10,6 +10,7 @@
 
 #include "core/datadir.h"
 #include "ops/endpoints.h"
+#include "ops/outage.h"
 #include "ops/view.h"
 #include "store/read.h"
 
@@ -17,6 +18,8 @@ struct ops_status_shard {
   uint64_t records, file_bytes, index_bytes, quarantined, disk_free_bytes;
   uint64_t index_records_max;
   bool serving, blocked, index_full; /* of its worker */
+  bool down;                         /* and why, where it is noted */
+  struct ops_outage outage;
 };
 struct ops_status {
   struct datadir data;
@@ -25,7 +28,7 @@ struct ops_status {
   uint64_t uptime_s, restarts;
   char endpoints[ENDPOINTS_TEXT]; /* one a line */
   struct ops_view before, after;  /* half a second apart; only with a node */
-  uint32_t shards;
+  uint32_t shards, shards_down;
   struct ops_status_shard shard[LIMIT_SHARDS];
 };
 void ops_status_print_text(const struct ops_status *s);

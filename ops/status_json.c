@@ -93,6 +93,16 @@ static json_t *shard_of(const struct ops_status *s, uint32_t number)
   json_object_set_new(object, "serving", json_boolean(shard->serving));
   json_object_set_new(object, "blocked", json_boolean(shard->blocked));
   json_object_set_new(object, "index_full", json_boolean(shard->index_full));
+  json_object_set_new(object, "down", json_boolean(shard->down));
+  if (shard->down) {
+    char since[TEXT_TIME] = "";
+    text_time(since, shard->outage.since_us);
+    json_object_set_new(object, "down_cause", json_string(shard->outage.cause));
+    if (s->pid) {
+      json_object_set_new(object, "down_since", json_string(since));
+      json_object_set_new(object, "retry_ms", integer(shard->outage.retry_ms));
+    }
+  }
   return object;
 }
 
@@ -127,6 +137,7 @@ int ops_status_print_json(const struct ops_status *s)
     json_array_append_new(shards, shard_of(s, i));
   }
   json_object_set_new(object, "store_records", integer(records));
+  json_object_set_new(object, "shards_down", integer(s->shards_down));
   json_object_set_new(object, "shards", shards);
   int written = json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
   putchar('\n');

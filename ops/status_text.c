@@ -4,6 +4,7 @@
 
 #include "ops/status.h"
 #include "ops/table.h"
+#include "proto/text.h"
 
 static char *number_of(const struct ops_status *s, enum counter_id id, char out[TABLE_NUMBER])
 {
@@ -97,7 +98,12 @@ static void print_shards(const struct ops_status *s)
     ops_table_cell(&t, 4, shard->index_records_max ? ops_table_number(text, shard->index_records_max) : "-");
     ops_table_count(&t, 5, shard->quarantined);
     ops_table_cell(&t, 6, ops_table_bytes(text, shard->disk_free_bytes));
-    ops_table_cell(&t, 7, shard->index_full ? "BUSY: memory" : shard->blocked ? "BUSY: disk" : shard->serving ? "serving" : "not serving");
+    ops_table_cell(&t, 7,
+                   shard->down && !shard->serving ? "DOWN"
+                   : shard->index_full            ? "BUSY: memory"
+                   : shard->blocked               ? "BUSY: disk"
+                   : shard->serving               ? "serving"
+                                                  : "not serving");
     records += shard->records;
   }
   t.right[2] = t.right[3] = t.right[4] = t.right[6] = 1;
@@ -105,6 +111,26 @@ static void print_shards(const struct ops_status *s)
   ops_table_count(&t, 1, records);
   ops_table_print(&t, 1, stdout);
   ops_table_finish(&t);
+}
+
+/* Below the table, where whoever was called looks first. */
+static void print_outages(const struct ops_status *s)
+{
+  for (uint32_t i = 0; i < s->shards; i++) {
+    const struct ops_status_shard *shard = &s->shard[i];
+    char since[TEXT_TIME] = "";
+    if (!shard->down)
+      continue;
+    if (!s->pid) {
+      printf("\nshard %u cannot be read: %s\n  what to do: %s\n", i, shard->outage.cause, ops_outage_remedy);
+      continue;
+    }
+    text_time(since, shard->outage.since_us);
+    printf("\nshard %u is DOWN since %s: %s\n"
+           "  its records are told BUSY, the other shards serve; it is tried again every %u s\n"
+           "  what to do: %s\n",
+           i, since, shard->outage.cause, (shard->outage.retry_ms + 999) / 1000, ops_outage_remedy);
+  }
 }
 
 void ops_status_print_text(const struct ops_status *s)
@@ -117,4 +143,5 @@ void ops_status_print_text(const struct ops_status *s)
     putchar('\n');
   }
   print_shards(s);
+  print_outages(s);
 }

@@ -16,8 +16,11 @@
 #include "core/limits.h"
 #include "core/log.h"
 #include "ops/endpoints.h"
+#include "ops/outage.h"
 #include "ops/process.h"
+#include "ops/shards.h"
 #include "ops/table.h"
+#include "store/read.h"
 
 #define DRAIN_INGESTS_MS 6000u /* until every batch in flight is answered */
 #define DRAIN_WORKERS_MS 3000u /* until the stores are closed; together less than the 10 s that are promised */
@@ -33,6 +36,10 @@ struct node {
   uint32_t workers, ingests;
   struct ops_process worker[LIMIT_SHARDS], ingest[LIMIT_INGESTS];
   struct counters *page;
+  struct ops_outages outages;
+  uint64_t made;                   /* shards that were created, a bit for each: the node goes on without them */
+  uint64_t lost;                   /* shards that would have ended the node if they were its only one; until they are ready again */
+  uint64_t ready_ms[LIMIT_SHARDS]; /* when the worker became ready last */
   enum phase phase;
   uv_signal_t term, interrupt, hangup;
   uv_timer_t beat, deadline;
@@ -135,7 +142,16 @@ static void say_ready(const struct node *n, char *endpoints)
       *c = ' ';
   const struct sums sums = read_pages(n);
   ops_table_number(records, sums.records);
-  say("muster: ready: %s· %u worker%s · %s records%s\n", endpoints, n->workers, n->workers == 1 ? "" : "s", records,
+  uint32_t serving = 0;
+  char workers[48], down[64] = "";
+  for (uint32_t i = 0; i < n->workers; i++)
+    serving += n->worker[i].ready;
+  if (serving < n->workers) {
+    snprintf(workers, sizeof workers, "%u of %u", serving, n->workers);
+    snprintf(down, sizeof down, " · the other shards are down: muster status says why");
+  } else
+    snprintf(workers, sizeof workers, "%u", n->workers);
+  say("muster: ready: %s· %s worker%s · %s records%s%s\n", endpoints, workers, n->workers == 1 ? "" : "s", records, down,
       sums.disk ? " · but BUSY: less disk is free than disk_reserve_bytes in [store]; reading works, submitters wait until there is space"
       : sums.memory ? " · but BUSY: the index has used up index_bytes in [store]; reading works, submitters wait until a start with more"
                     : "");
@@ -159,18 +175,53 @@ static void publish(struct node *n)
   say_ready(n, endpoints);
 }
 
+/* Some shard serves, and of each other one it is known that it is down. */
+static bool shards_settled(const struct node *n)
+{
+  bool some = false;
+  for (uint32_t i = 0; i < n->workers; i++) {
+    some |= n->worker[i].ready;
+    if (!n->worker[i].ready && !(n->outages.down >> i & 1))
+      return false;
+  }
+  return some;
+}
+
+static void go_on_starting(struct node *n)
+{
+  if (n->phase == STARTING_WORKERS && shards_settled(n)) {
+    n->phase = STARTING_INGESTS;
+    for (uint32_t i = 0; i < n->ingests; i++)
+      ops_process_start(&n->ingest[i]);
+  } else if (n->phase == STARTING_INGESTS && all_ready(n->ingest, n->ingests) && shards_settled(n)) {
+    publish(n);
+  }
+}
+
+static bool is_worker(const struct node *n, const struct ops_process *p) { return p->kind == n->worker[0].kind; }
+
+static bool was_made(const struct node *n, uint32_t shard)
+{
+  char path[LIMIT_PATH_BYTES];
+  datadir_shard_path(n->data, path, shard);
+  return store_was_created(path);
+}
+
 static void on_ready(struct ops_process *p)
 {
   struct node *n = p->context;
   log_event(LOG_INFO, "child.ready", "child=%s child_pid=%d", p->role, p->handle.pid);
-  if (n->phase == STARTING_WORKERS && all_ready(n->worker, n->workers)) {
-    n->phase = STARTING_INGESTS;
-    for (uint32_t i = 0; i < n->ingests; i++)
-      ops_process_start(&n->ingest[i]);
-  } else if ((n->phase == STARTING_INGESTS && all_ready(n->ingest, n->ingests) && all_ready(n->worker, n->workers)) ||
-             (n->phase == SERVING && p->kind == n->ingest[0].kind)) {
-    publish(n);
+  if (is_worker(n, p)) {
+    n->made |= (uint64_t)was_made(n, p->index) << p->index;
+    n->lost &= ~(UINT64_C(1) << p->index);
+    n->ready_ms[p->index] = uv_now(&n->loop);
+    if (!p->restart.storage_row) /* else it has been ready before, and met the same again; see on_beat */
+      ops_outages_end(&n->outages, p->index);
   }
+  if (n->phase == SERVING && !is_worker(n, p))
+    publish(n);
+  else
+    go_on_starting(n);
 }
 
 /* ---- the end ---- */
@@ -290,18 +341,68 @@ static void give_up(struct node *n, const struct ops_process *p, struct ops_rest
   drain(n);
 }
 
+/* ---- a shard that is down ---- */
+
+static void cause_of(const struct ops_process *p, enum ops_restart_verdict verdict, char out[OUTAGE_CAUSE_BYTES])
+{
+  char death[128];
+  ops_process_death(p, death, sizeof death);
+  if (p->cause[0])
+    snprintf(out, OUTAGE_CAUSE_BYTES, "%s", p->cause);
+  else if (verdict == RESTART_AGAIN || verdict == RESTART_FINAL)
+    snprintf(out, OUTAGE_CAUSE_BYTES, "its worker ended with %s; the log's lines of role=%s say why", death, p->role);
+  else
+    snprintf(out, OUTAGE_CAUSE_BYTES, "its worker died %s, last by %s; look at the log's lines of role=%s", how_often(verdict), death,
+             p->role);
+}
+
+/* Its worker cannot serve, and what that is of concerns no other shard. false: no shard is left. */
+static bool lose(struct node *n, const struct ops_process *p)
+{
+  n->lost |= UINT64_C(1) << p->index;
+  return n->lost != UINT64_MAX >> (64 - n->workers);
+}
+
+/* A shard that was made and has no data is not begun anew: a worker might take an empty directory for a new store. */
+static void start_worker(struct ops_process *p)
+{
+  struct node *n = p->context;
+  char path[LIMIT_PATH_BYTES];
+  if (!(n->made >> p->index & 1) || !ops_shards_lacks_data(n->data, p->index)) {
+    ops_process_start(p);
+    return;
+  }
+  datadir_shard_path(n->data, path, p->index);
+  snprintf(p->cause, sizeof p->cause,
+           "shard %u is missing: %.300s holds no data, and this shard was in use; nothing was changed; put it back there", p->index, path);
+  if (!lose(n, p)) {
+    give_up(n, p, (struct ops_restart_decision){.verdict = RESTART_FINAL, .exit_code = EX_DATAERR});
+    return;
+  }
+  ops_outages_note(&n->outages, p->index, p->restart.rarely_ms, p->cause);
+  ops_process_start_after(p, p->restart.rarely_ms);
+  go_on_starting(n);
+}
+
 static bool had_records_in_hand(const struct node *n, const struct ops_process *p)
 {
   char path[LIMIT_PATH_BYTES];
-  if (p->kind != n->worker[0].kind)
+  if (!is_worker(n, p))
     return false;
   hand_path(n->data, path, p->index);
   return hand_count(path) > 0;
 }
 
+/* Settings are all workers', and judged before the node serves. */
+static bool is_contained(const struct node *n, const struct ops_process *p)
+{
+  const bool settings = p->signal == 0 && p->exit_status == EX_CONFIG && n->phase < SERVING;
+  return is_worker(n, p) && (n->made >> p->index & 1 || p->restart.was_ready) && !settings;
+}
+
 static void on_death_unasked(struct node *n, struct ops_process *p)
 {
-  char death[128], quoted[160];
+  char death[128], quoted[160], cause[OUTAGE_CAUSE_BYTES];
   const struct ops_restart_death what = {.exit_status = p->exit_status, .signal = p->signal, .holding = had_records_in_hand(n, p)};
   struct ops_restart_decision decision = ops_restart_died(&p->restart, uv_now(&n->loop), what);
   if (decision.wanting)
@@ -313,20 +414,28 @@ static void on_death_unasked(struct node *n, struct ops_process *p)
     log_event(LOG_WARN, "child.died", "child=%s cause=%s was_ready=%d holding=%d deaths=%" PRIu64, p->role,
               log_quote(quoted, sizeof quoted, ops_process_death(p, death, sizeof death)), p->was_ready, what.holding,
               p->restart.deaths + p->restart.strikes);
-  if (decision.verdict == RESTART_AGAIN) {
-    counters_begin(n->page);
-    counters_add(n->page, COUNTER_restarts, 1);
-    counters_end(n->page);
-    ops_process_start_after(p, decision.delay_ms);
-  } else if (n->phase < DRAINING_INGESTS) {
+  const bool over = decision.verdict != RESTART_AGAIN;
+  if (over && n->phase >= DRAINING_INGESTS)
+    return;
+  if (over && (!is_contained(n, p) || !lose(n, p))) {
     give_up(n, p, decision);
+    return;
+  }
+  counters_begin(n->page);
+  counters_add(n->page, COUNTER_restarts, 1);
+  counters_end(n->page);
+  ops_process_start_after(p, decision.delay_ms);
+  if (decision.down && is_worker(n, p)) {
+    cause_of(p, decision.verdict, cause);
+    ops_outages_note(&n->outages, p->index, decision.delay_ms, cause);
+    go_on_starting(n);
   }
 }
 
 static void on_died(struct ops_process *p)
 {
   struct node *n = p->context;
-  bool is_ingest = p->kind == n->ingest[0].kind;
+  bool is_ingest = !is_worker(n, p);
   bool asked = n->phase >= DRAINING_WORKERS || (n->phase == DRAINING_INGESTS && is_ingest);
   if (!asked) {
     on_death_unasked(n, p);
@@ -345,6 +454,9 @@ static void on_beat(uv_timer_t *timer)
 {
   struct node *n = timer->data;
   counters_beat(n->page);
+  for (uint32_t i = 0; i < n->workers; i++)
+    if (n->worker[i].ready && uv_now(&n->loop) - n->ready_ms[i] >= RESTART_QUIET_MS)
+      ops_outages_end(&n->outages, i);
 }
 
 static void init_signal(struct node *n, uv_signal_t *handle, int number)
@@ -361,6 +473,17 @@ static void init_processes(struct node *n, struct ops_process *p, uint32_t count
     p[i].context = n;
     p[i].on_ready = on_ready;
     p[i].on_died = on_died;
+  }
+}
+
+static void init_shards(struct node *n, uint64_t absent, uint32_t retry_ms)
+{
+  ops_outages_init(&n->outages, n->data, n->page);
+  n->made = absent;
+  for (uint32_t i = 0; i < n->workers; i++) {
+    n->made |= (uint64_t)was_made(n, i) << i;
+    n->worker[i].on_due = start_worker;
+    n->worker[i].restart.rarely_ms = retry_ms;
   }
 }
 
@@ -397,7 +520,7 @@ static int last_word(const struct node *n)
   return EX_OK;
 }
 
-int ops_supervise_run(const struct datadir *data, const struct config *config, const char *executable)
+int ops_supervise_run(const struct datadir *data, const struct config *config, uint64_t absent, const char *executable)
 {
   struct failure failure = FAILURE_NONE;
   char path[LIMIT_PATH_BYTES];
@@ -420,8 +543,9 @@ int ops_supervise_run(const struct datadir *data, const struct config *config, c
     return muster_status_exit_code(failure.status);
   }
   init(n);
+  init_shards(n, absent, config->shard_retry_ms);
   for (uint32_t i = 0; i < n->workers; i++)
-    ops_process_start(&n->worker[i]);
+    start_worker(&n->worker[i]);
   uv_run(&n->loop, UV_RUN_DEFAULT);
   assert(n->phase == ENDED);
   ops_endpoints_remove(data, 1);

@@ -3,6 +3,14 @@
  * own loop does nothing else, so a signal is answered at once. Runs in the process of `muster run` until the node has
  * ended; the data directory is locked and prepared by the caller, who closes it afterwards. It has a counter page of its
  * own ("run") with the node's state and the number of restarts.
+ *
+ * What is at fault with one shard stays with it. Whatever its worker dies of, once the shard has been made (damage, a storage
+ * error, no permission, another format's number, a crash at each start, data that is not there), the others serve on, its
+ * records are told BUSY, it is noted (ops/outage.h) and tried again, rarely where nothing but people can mend it. The node
+ * does not start, or ends, for what is the whole node's: what `muster run` finds before any child (lock, mode and owner of
+ * the directory, settings, number of workers, shards of different nodes or in the wrong place), a worker that refuses the
+ * settings (78) before the node serves, a shard that cannot be made at the first start, an ingest that cannot run, and
+ * when no shard is left.
  */
 #ifndef MUSTER_OPS_SUPERVISE_H
 #define MUSTER_OPS_SUPERVISE_H
@@ -12,6 +20,7 @@
 
 /* The exit code of the node: 0 drained; 75 ended before all was answered (second signal, or drain time used up); 70 or a child's own code where it gave up. */
 /* executable: what plays the children's roles. */
-int ops_supervise_run(const struct datadir *data, const struct config *config, const char *executable);
+/* absent: a bit for each shard that should be there and is not (ops/shards.h); it is down until it is back. */
+int ops_supervise_run(const struct datadir *data, const struct config *config, uint64_t absent, const char *executable);
 
 #endif

@@ -140,7 +140,8 @@ int ops_verify_main(int argc, char **argv)
   ops_options_parse(&argp, argc, argv, &option);
   if (datadir_name(path, option, &failure) != MUSTER_OK || datadir_open(&data, path, &failure) != MUSTER_OK)
     return ops_fail("verify", &failure);
-  if (ops_shards_survey(&data, &survey, &failure) != MUSTER_OK) { /* a shard is missing; the others are read all the same */
+  if (ops_shards_survey(&data, &survey, &failure) != MUSTER_OK ||
+      ops_shards_complete(&data, &survey, &failure) != MUSTER_OK) { /* a shard is missing; the others are read all the same */
     ops_fail("verify", &failure);
     v.sum.faults++;
     if (failure.status != MUSTER_ERR_CORRUPT && failure.status != MUSTER_ERR_CONFIG)

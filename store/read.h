@@ -32,6 +32,9 @@ struct store_facts {
 /* The least store_options.index_bytes with which a shard of so many records opens: 20 to 21 bytes a record, and 4 MiB at least. */
 uint64_t store_index_bytes_needed(uint64_t records);
 
+/* A shard was created in this directory, whatever of it is still there. False also where that cannot be told. */
+bool store_was_created(const char *path);
+
 /* ---- a reader ---- */
 
 struct store_reader;

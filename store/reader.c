@@ -12,6 +12,15 @@
 
 /* ---- opening ---- */
 
+bool store_was_created(const char *path)
+{
+  struct store_env e = {0};
+  if (strlen(path) >= STORE_PATH_MAX)
+    return false;
+  strcpy(e.path, path);
+  return store_env_marked(&e);
+}
+
 int store_reader_open(struct store_reader **out, const char *path, struct failure *failure)
 {
   *out = NULL;

@@ -249,7 +249,9 @@ int worker_main(int argc, char **argv)
     log_event(LOG_ERROR, "worker.not_started", "shard=%" PRIu32 " status=%s error=%s", p->shard, muster_status_name(status),
               log_quote(sentence, sizeof sentence, failure.text));
   else
-    code = storage_exit_code(worker_failure(p->worker));
+    failure = *worker_failure(p->worker); /* whose sentence the supervisor is told */
+  if (status == MUSTER_OK)
+    code = storage_exit_code(&failure);
   if (p->child.counters)
     process_finish(p);
   log_event(LOG_INFO, "worker.stopped", "shard=%" PRIu32 " exit=%d", p->shard, code);

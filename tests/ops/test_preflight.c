@@ -43,8 +43,8 @@ static void shard_directories_are_private(void **state)
   struct failure failure = FAILURE_NONE;
   char path[LIMIT_PATH_BYTES];
   struct stat info;
-  assert_int_equal(ops_preflight_shards(&data, 3, &failure), MUSTER_OK);
-  assert_int_equal(ops_preflight_shards(&data, 3, &failure), MUSTER_OK);
+  assert_int_equal(ops_preflight_shards(&data, 3, 0, &failure), MUSTER_OK);
+  assert_int_equal(ops_preflight_shards(&data, 3, 0, &failure), MUSTER_OK);
   for (uint32_t shard = 0; shard < 3; shard++) {
     datadir_shard_path(&data, path, shard);
     assert_int_equal(stat(path, &info), 0);

@@ -100,6 +100,48 @@ static void a_hundred_deaths_within_a_minute_are_too_many(void **state)
   assert_int_equal(d.exit_code, 70);
 }
 
+/* What the node goes on without is tried again, rarely: a fault that may pass soon at first, one that only people can mend not so. */
+static void what_the_node_goes_on_without_is_tried_again(void **state)
+{
+  (void)state;
+  static const uint32_t delays[] = {1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000};
+  for (unsigned i = 0; i < RESTART_STARTS - 1; i++)
+    assert_false(live_and_die(i, false, 74, 0).down);
+  for (unsigned i = 0; i < 8; i++) {
+    struct ops_restart_decision d = live_and_die(100 + i, false, 74, 0);
+    assert_int_equal(d.verdict, RESTART_STARTS_USED_UP);
+    assert_true(d.down);
+    assert_int_equal(d.delay_ms, delays[i]);
+  }
+  assert_false(live_and_die(200, true, 0, SIGKILL).down); /* it was ready: all begins anew */
+  assert_int_equal(live_and_die(201, false, 65, 0).delay_ms, RESTART_RARELY_MS);
+  r.rarely_ms = 3000;
+  for (unsigned i = 0; i < 5; i++) {
+    struct ops_restart_decision d = live_and_die(300 + i, false, 65, 0);
+    assert_int_equal(d.verdict, RESTART_FINAL);
+    assert_true(d.down);
+    assert_int_equal(d.delay_ms, 3000);
+  }
+}
+
+/* One error is an accident, several are an outage; a good while of service ends it. */
+static void storage_errors_that_follow_one_another_wait_longer_each_time(void **state)
+{
+  (void)state;
+  static const uint32_t delays[] = {1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000};
+  uint64_t now_ms = 0;
+  for (unsigned i = 0; i < 8; i++) {
+    struct ops_restart_decision d = live_and_die(now_ms, true, 74, 0);
+    assert_int_equal(d.verdict, RESTART_AGAIN);
+    assert_int_equal(d.delay_ms, delays[i]);
+    assert_int_equal(d.down, i + 1 >= RESTART_DOWN);
+    now_ms += d.delay_ms + RESTART_WINDOW_MS - 1;
+  }
+  struct ops_restart_decision d = live_and_die(now_ms + 1, true, 74, 0);
+  assert_int_equal(d.delay_ms, RESTART_STORAGE_MS);
+  assert_false(d.down);
+}
+
 /* A damaged block that is asked for again and again stops its own shard, never the node. */
 static void storage_errors_of_one_that_was_ready_never_end_the_node(void **state)
 {
@@ -167,6 +209,7 @@ static void what_comes_back_by_itself_is_waited_for_without_end(void **state)
     assert_int_equal(d.verdict, RESTART_AGAIN);
     assert_int_equal(d.delay_ms, RESTART_WANTING_MS);
     assert_true(d.wanting);
+    assert_int_equal(d.down, false); /* it was ready now and then */
   }
   assert_int_equal(r.wanting, 5000);
   /* It used up nothing: the limits are as at the beginning, and a signal has no exit status. */
@@ -178,6 +221,9 @@ static void what_comes_back_by_itself_is_waited_for_without_end(void **state)
     assert_int_equal(live_and_die(5000, false, 75, 0).verdict, RESTART_AGAIN); /* nor does it forgive anything */
   }
   assert_int_equal(live_and_die(5000, false, 70, 0).verdict, RESTART_STARTS_USED_UP);
+  ops_restart_init(&r);
+  for (unsigned i = 1; i < 10; i++)
+    assert_int_equal(live_and_die(i, false, 75, 0).down, i >= RESTART_DOWN_WANTING);
 }
 
 /* Whoever may connect can perhaps make an ingest die as often as he likes. */
@@ -219,6 +265,8 @@ int main(void)
       cmocka_unit_test_setup(deaths_with_records_in_hand_have_an_end, begin),
       cmocka_unit_test_setup(a_hundred_deaths_within_a_minute_are_too_many, begin),
       cmocka_unit_test_setup(storage_errors_of_one_that_was_ready_never_end_the_node, begin),
+      cmocka_unit_test_setup(what_the_node_goes_on_without_is_tried_again, begin),
+      cmocka_unit_test_setup(storage_errors_that_follow_one_another_wait_longer_each_time, begin),
       cmocka_unit_test_setup(a_hundred_deaths_within_more_than_a_minute_are_not, begin),
       cmocka_unit_test_setup(what_a_restart_cannot_mend_is_final_at_once, begin),
       cmocka_unit_test_setup(what_comes_back_by_itself_is_waited_for_without_end, begin),

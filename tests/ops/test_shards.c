@@ -49,7 +49,8 @@ static void make_shard(uint32_t shard, uint32_t shards, uint8_t records)
 static int survey(struct ops_shards_survey *out, struct failure *failure)
 {
   *failure = FAILURE_NONE;
-  return ops_shards_survey(&data, out, failure);
+  int status = ops_shards_survey(&data, out, failure);
+  return status == MUSTER_OK ? ops_shards_complete(&data, out, failure) : status;
 }
 
 static void an_empty_directory_has_none(void **state)
@@ -98,6 +99,7 @@ static void a_gap_is_named(void **state)
   assert_int_equal(survey(&found, &failure), MUSTER_ERR_CORRUPT);
   assert_non_null(strstr(failure.text, "shard 1 is missing"));
   assert_int_equal(found.records, 2);
+  assert_int_equal(found.absent, 1u << 1);
 }
 
 static void a_missing_last_shard_is_named(void **state)
@@ -109,6 +111,7 @@ static void a_missing_last_shard_is_named(void **state)
   make_shard(1, 3, 0);
   assert_int_equal(survey(&found, &failure), MUSTER_ERR_CORRUPT);
   assert_non_null(strstr(failure.text, "shard 2 is missing"));
+  assert_int_equal(found.absent, 1u << 2);
 }
 
 /* A start that broke off before the first record left a directory without data: that is no loss. With records beside it, it is. */
@@ -128,6 +131,61 @@ static void a_shard_without_data_is_missing_only_beside_records(void **state)
   make_shard(0, 2, 1);
   assert_int_equal(survey(&found, &failure), MUSTER_ERR_CORRUPT);
   assert_non_null(strstr(failure.text, "shard 1 is missing"));
+}
+
+/* Which shards hold records cannot always be read. One that was created and cannot be opened counts as one that does. */
+static void a_shard_without_data_is_missing_beside_one_that_cannot_be_read(void **state)
+{
+  (void)state;
+  struct ops_shards_survey found;
+  struct failure failure;
+  char path[LIMIT_PATH_BYTES + 16];
+  make_shard(0, 2, 1);
+  datadir_shard_path(&data, path, 1);
+  assert_int_equal(mkdir(path, 0700), 0);
+  datadir_shard_path(&data, path, 0);
+  strcat(path, "/data.mdb");
+  assert_int_equal(truncate(path, 4096), 0);
+  assert_int_equal(survey(&found, &failure), MUSTER_ERR_CORRUPT);
+  assert_int_equal(found.absent, 1u << 1);
+  assert_int_equal(unlink(path), 0);
+  assert_int_equal(survey(&found, &failure), MUSTER_ERR_CORRUPT);
+  assert_int_equal(found.absent, 3);
+}
+
+/* Whoever asks for one shard is not kept from it by another one. */
+static void a_shard_that_cannot_be_read_leaves_the_others(void **state)
+{
+  (void)state;
+  struct ops_shards shards;
+  struct failure failure = FAILURE_NONE;
+  char path[LIMIT_PATH_BYTES + 16];
+  make_shard(0, 3, 1);
+  make_shard(1, 3, 2);
+  make_shard(2, 3, 3);
+  datadir_shard_path(&data, path, 1);
+  strcat(path, "/data.mdb");
+  assert_int_equal(truncate(path, 4096), 0);
+  datadir_shard_path(&data, path, 2);
+  scratch_remove(path);
+  assert_int_equal(ops_shards_open_some(&shards, &data, &failure), MUSTER_OK);
+  assert_int_equal(shards.count, 3);
+  assert_int_equal(shards.records, 1);
+  assert_non_null(shards.reader[0]);
+  assert_true(!shards.reader[1] && !shards.reader[2]);
+  assert_int_equal(ops_shards_why(&shards, 1, &failure), MUSTER_ERR_CORRUPT);
+  assert_non_null(strstr(failure.text, "shard-1: data.mdb is cut off"));
+  failure = FAILURE_NONE;
+  assert_int_equal(ops_shards_why(&shards, 2, &failure), MUSTER_ERR_CORRUPT);
+  assert_non_null(strstr(failure.text, "shard 2 is missing"));
+  ops_shards_close(&shards);
+  failure = FAILURE_NONE;
+  assert_int_equal(ops_shards_open(&shards, root, &failure), MUSTER_ERR_CORRUPT);
+  datadir_shard_path(&data, path, 0);
+  scratch_remove(path);
+  failure = FAILURE_NONE;
+  assert_int_equal(ops_shards_open_some(&shards, &data, &failure), MUSTER_ERR_CORRUPT);
+  ops_shards_close(&shards);
 }
 
 static void change_place(uint32_t from, uint32_t to)
@@ -179,6 +237,8 @@ int main(void)
       cmocka_unit_test_setup_teardown(a_gap_is_named, begin, end),
       cmocka_unit_test_setup_teardown(a_missing_last_shard_is_named, begin, end),
       cmocka_unit_test_setup_teardown(a_shard_without_data_is_missing_only_beside_records, begin, end),
+      cmocka_unit_test_setup_teardown(a_shard_without_data_is_missing_beside_one_that_cannot_be_read, begin, end),
+      cmocka_unit_test_setup_teardown(a_shard_that_cannot_be_read_leaves_the_others, begin, end),
       cmocka_unit_test_setup_teardown(a_shard_of_another_node_is_named, begin, end),
       cmocka_unit_test_setup_teardown(a_shard_of_another_number_or_place_is_named, begin, end),
   };
