@@ -21,7 +21,7 @@
 
 int ops_preflight_workers(uint32_t asked, const struct ops_shards_survey *survey, uint32_t *workers, struct failure *failure)
 {
-  uint32_t has = survey->created_with;
+  uint32_t has = survey->created_with ? survey->created_with : survey->in_use ? survey->shards : 0;
   if (has && asked && asked != has)
     return failure_set(
         failure, MUSTER_ERR_CONFIG,

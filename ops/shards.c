@@ -17,6 +17,13 @@ bool ops_shards_lacks_data(const struct datadir *d, uint32_t shard)
   return access(file, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
 }
 
+static bool is_there(const struct datadir *d, uint32_t shard)
+{
+  char path[LIMIT_PATH_BYTES];
+  datadir_shard_path(d, path, shard);
+  return access(path, F_OK) == 0;
+}
+
 /* A shard that cannot belong to the same store as the first that could be read, or lies in the place of another. */
 static int foreign(const char *path, uint32_t shard, const struct store_facts *facts, const struct ops_shards_survey *s,
                    struct failure *failure)
@@ -30,8 +37,7 @@ static int foreign(const char *path, uint32_t shard, const struct store_facts *f
                      shard, path, facts->shard, facts->shards, other_node ? "another node" : "this node", s->created_with);
 }
 
-/* *in_use: it holds records, or may, as far as one can tell. */
-static int survey_one(const struct datadir *d, uint32_t shard, struct ops_shards_survey *out, bool *in_use, struct failure *failure)
+static int survey_one(const struct datadir *d, uint32_t shard, struct ops_shards_survey *out, struct failure *failure)
 {
   char path[LIMIT_PATH_BYTES];
   struct store_reader *reader;
@@ -39,16 +45,16 @@ static int survey_one(const struct datadir *d, uint32_t shard, struct ops_shards
   struct failure ignored = FAILURE_NONE;
   datadir_shard_path(d, path, shard);
   if (ops_shards_lacks_data(d, shard)) {
-    *in_use |= store_was_created(path);
+    out->in_use |= store_was_created(path);
     return MUSTER_OK;
   }
   const int status = store_reader_open(&reader, path, &ignored);
-  *in_use |= status != MUSTER_OK && status != MUSTER_ERR_NOT_FOUND;
+  out->in_use |= status != MUSTER_OK && status != MUSTER_ERR_NOT_FOUND;
   if (status != MUSTER_OK)
     return MUSTER_OK;
   store_reader_facts(reader, &facts);
   store_reader_close(reader);
-  *in_use |= facts.records > 0;
+  out->in_use |= facts.records > 0;
   out->records += facts.records;
   out->records_most = facts.records > out->records_most ? facts.records : out->records_most;
   if (out->created_with == 0) {
@@ -75,23 +81,21 @@ int ops_shards_complete(const struct datadir *d, const struct ops_shards_survey 
 
 int ops_shards_survey(const struct datadir *d, struct ops_shards_survey *out, struct failure *failure)
 {
-  int gap = -1;
-  bool in_use = false;
+  int gap;
   *out = (struct ops_shards_survey){0};
   int status = datadir_count_shards(d, &out->directories, &gap, failure);
   if (status != MUSTER_OK)
     return status;
   for (uint32_t shard = 0; shard < LIMIT_SHARDS; shard++) { /* beyond a gap as well */
-    int one = survey_one(d, shard, out, &in_use, failure);
+    int one = survey_one(d, shard, out, failure);
     status = status == MUSTER_OK ? one : status;
   }
-  const uint32_t shards = out->created_with ? out->created_with : out->directories + (gap >= 0);
-  for (uint32_t shard = 0; shard < shards && shard < LIMIT_SHARDS; shard++) {
-    char path[LIMIT_PATH_BYTES];
-    datadir_shard_path(d, path, shard);
-    if (ops_shards_lacks_data(d, shard) && (in_use || access(path, F_OK) != 0))
+  out->shards = out->created_with < LIMIT_SHARDS ? out->created_with : LIMIT_SHARDS;
+  for (uint32_t shard = 0; shard < LIMIT_SHARDS && !out->created_with; shard++)
+    out->shards = is_there(d, shard) ? shard + 1 : out->shards;
+  for (uint32_t shard = 0; shard < out->shards; shard++)
+    if (ops_shards_lacks_data(d, shard) && (out->in_use || !is_there(d, shard)))
       out->absent |= UINT64_C(1) << shard;
-  }
   return status;
 }
 
@@ -123,8 +127,7 @@ int ops_shards_open_some(struct ops_shards *s, const struct datadir *d, struct f
   if (s->survey.directories == 0)
     return failure_set(failure, MUSTER_ERR_NOT_FOUND, "%s holds no store yet; a node makes it at its first start: muster run --data %s",
                        d->root, d->root);
-  s->count = s->survey.created_with ? s->survey.created_with : s->survey.directories;
-  s->count = s->count < LIMIT_SHARDS ? s->count : LIMIT_SHARDS;
+  s->count = s->survey.shards;
   for (uint32_t shard = 0; shard < s->count; shard++) {
     char path[LIMIT_PATH_BYTES];
     struct failure ignored = FAILURE_NONE;

@@ -16,6 +16,8 @@
 
 struct ops_shards_survey {
   uint32_t directories;  /* store/shard-N that exist */
+  bool in_use;           /* some shard was created, or holds what may be records, as far as can be told */
+  uint32_t shards;       /* created_with, or where that is 0, as many as the highest directory tells of */
   uint32_t created_with; /* shards that the store was made with, as its own records say; 0: none could be read */
   uint64_t records;      /* of the shards that could be read */
   uint64_t records_most; /* of the fullest of them */

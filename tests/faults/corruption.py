@@ -8,7 +8,7 @@ import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "flow"))
-from harness import Failure, check, check_equal, delimited, number  # noqa: E402
+from harness import check, check_equal, delimited, number  # noqa: E402
 from scenarios import FULL, counted, examine, main  # noqa: E402
 
 PAGE = 4096
@@ -135,23 +135,18 @@ def one_running(store, i):
         os.unlink(store.hint)
     early = i % 4 == 3  # before the start, after it otherwise
     what = store.damage(r, store.trees + store.data) if early else ""
-    node = t.node("--workers", "2", wait=not early)
-    if early:
-        try:
-            node.wait_ready(3)
-        except Failure:
-            pass  # its worker says why, again and again
+    node = t.node("--workers", "2")  # also where shard 1 cannot be opened
     what = what or (", ".join(store.damage(r, store.blocks) for _ in range(4)) if i % 2 else store.damage(r, store.trees))
     verdicts = t.path("v.tsv")
     if os.path.exists(verdicts):
         os.unlink(verdicts)
     t.muster("submit", "--batch", 20, "--timeout", "3", "--verdicts", verdicts, t.write("all.pb", store.exported), code=None)
     rows = [line.rstrip("\n").split("\t") for line in open(verdicts).readlines()[1:]] if os.path.exists(verdicts) else []
-    if node.process.poll() is None:
-        node.process.terminate()
-        code = node.process.wait(20)
-        gave_up = "cannot run: shard" in node.log()  # its shard cannot even be opened, and it has said so
-        check(code in (0, 75) or gave_up, f"{what}: the node ended with {code}: {node.log()[-2000:]}")
+    check(node.process.poll() is None, f"{what}: the node has ended: {node.log()[-2000:]}")
+    check("event=shard.down shard=1" not in node.log() or t.status(code=None)["shards"][1]["down_cause"], f"{what}: status does not say why")
+    node.process.terminate()
+    code = node.process.wait(20)
+    check(code in (0, 75), f"{what}: the node ended with {code}: {node.log()[-2000:]}")
     check(not re.search(r"signal (?!9\b)\d+ \(", node.log()), f"{what}: a process ended by a signal: {node.log()[-2000:]}")
     given, said = store.salvage()
     of = {record: (shard, s + 1) for shard in (0, 1) for s, record in enumerate(store.records[shard])}
@@ -166,7 +161,7 @@ def one_running(store, i):
 
 
 def while_running(t):
-    """damage while running: DUPLICATE of nothing that is damaged, no signal, the other shard serves"""
+    """damage while running or before the start: the node serves, DUPLICATE of nothing that is damaged, no signal, the other shard serves"""
     store = Store(t)
     served = 0
     chosen = ways(RUNNING)

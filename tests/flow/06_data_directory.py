@@ -59,13 +59,134 @@ def read_only(t):
     t.node().stop()
 
 
+# A shard that is down is tried again once a minute where only people can mend it; here they are quick.
+OFTEN = ("-s", "node.shard_retry_ms=1000")
+
+
+def down(t, shard, cause, serving):
+    """What status says while that shard is down: the exit code, both forms, and that the others serve. Returns the JSON of the shard."""
+    s = t.status(code=1)
+    check_equal((s["running"], s["state"], s["shards_down"], s["conserved"]), (True, "serving", 1, True), "status of the node")
+    check_equal([i["shard"] for i in s["shards"] if i["serving"]], serving, "shards that serve")
+    one = s["shards"][shard]
+    check(one["down"] and re.search(cause, one["down_cause"]), str(one))
+    check(re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d.\d+Z", one["down_since"]), str(one))
+    text = t.muster("status", code=1).text()
+    check(re.search(rf"^shard {shard} is DOWN since {one['down_since']}: .*{cause}", text, re.M) and "muster salvage" in text and "muster restore" in text, text)
+    check(re.search(rf"^{shard} .* DOWN$", text, re.M), text)
+    return one
+
+
 def shard_missing(t):
-    """a missing shard is named"""
-    t.node("--workers", "3").stop()
-    shutil.rmtree(os.path.join(t.data, "store", "shard-1"))
-    refused = t.muster("run", "--data", t.data, "--listen", "none", code=None)
-    check(refused.code in (65, 78) and "shard 1" in refused.error(), f"{refused.code}: {refused.error()}")
-    check("shard 1" in t.muster("verify", code=None).error(), "verify names it")
+    """a shard whose directory is missing is down and never begun anew; the others serve, commands name it, and it is back when its files are"""
+    node = t.node("--workers", "3")
+    stream = t.generate(3000)
+    t.muster("submit", "-", stdin=stream)
+    node.stop()
+    shard = os.path.join(t.data, "store", "shard-1")
+    os.rename(shard, t.path("aside"))
+    for command in ("verify", "tally", "export", "salvage"):
+        done = t.muster(command, code=None)
+        check(done.code not in (0, 69) and "shard 1 is missing" in done.error(), f"{command}: {done.code} {done.error()}")
+    t.muster("get", "0:1")
+    check("shard 1 is missing" in t.muster("get", "1:1", code=65).error(), "get")
+    check(re.search(r"^shard 1 cannot be read: shard 1 is missing", t.muster("status", code=69).text(), re.M), "status without a node")
+    node = t.node(*OFTEN)
+    check(" 2 of 3 workers " in node.ready_line, node.ready_line)
+    down(t, 1, "shard 1 is missing", [0, 2])
+    check(not os.path.exists(shard), "the shard was begun anew")
+    os.mkdir(shard, 0o700)  # nor is an empty one a beginning
+    t.muster("submit", "-", "--timeout", "2", stdin=stream, code=75)
+    check_equal(os.listdir(shard), [], "what was made there")
+    os.rmdir(shard)
+    os.rename(t.path("aside"), shard)
+    wait_until(lambda: t.status(code=None)["shards_down"] == 0, 20, "the shard to be back")
+    check_equal(summary(t.muster("submit", "-", stdin=stream))["duplicate"], 3000, "all that was stored")
+    node.stop()
+
+
+def shard_lost_and_mended(t):
+    """one shard of two cannot be opened: the other serves, records of the lost one are told BUSY, and once its file is mended all is stored once"""
+    old, new = t.generate(2000, 1), t.generate(4000, 2)
+    node = t.node("--workers", "2")
+    verdicts, oracle = t.path("v.tsv"), Oracle(t)
+    t.muster("submit", "--verdicts", verdicts, "-", stdin=old)
+    oracle.heard(delimited(old), verdicts)
+    node.stop()
+    path = os.path.join(t.data, "store", "shard-1", "data.mdb")
+    shutil.copy(path, t.path("whole"))
+    with open(path, "r+b") as f:
+        f.write(b"\xff" * 8192)  # both of LMDB's first pages
+    node = t.node(*OFTEN)
+    check(" 1 of 2 workers " in node.ready_line and "down" in node.ready_line, node.ready_line)
+    check_equal(len(re.findall(r"level=error role=run .*event=shard.down shard=1 cause=", node.log())), 1, "told once")
+    since = down(t, 1, r"shard-1.*", [0])["down_since"]
+    # Half of each batch is committed; the words of the others name the shard and the cause, and when to come back.
+    c = wire.Client(node.endpoints("ipc")[0])
+    records = [wire.record(t.random) for _ in range(200)]
+    words = c.submit(records)
+    busy = [w for w in words.words if w.verdict == wire.BUSY]
+    check_equal({(w.shard, w.reason) for w in busy}, {(1, wire.wire.REASON_BUSY_SHARD_DOWN)}, "of the lost shard")
+    check_equal({(w.verdict, w.shard) for w in words.words if w not in busy}, {(wire.ACCEPTED, 0)}, "of the other")
+    check(60 < len(busy) < 140 and 100 <= words.header.retry_after_ms <= 5000, f"{len(busy)} BUSY, {words.header}")
+    c.close()
+    for r, w in zip(records, words.words):
+        if w not in busy:
+            oracle.submitted[r] = 1
+            oracle.told(r, "ACCEPTED", f"{w.shard}:{w.sequence}")
+    done = t.muster("submit", "--timeout", "3", "--verdicts", verdicts, t.write("new.pb", new), code=75)
+    check("BUSY_SHARD_DOWN" in done.error() and "muster status" in done.error(), done.error())
+    accepted = summary(done)["accepted"]
+    check(1600 < accepted < 2400 and number(r"([\d,]+) without a verdict", done.text()) == 4000 - accepted, done.text())
+    conserved(t, code=1)
+    check(down(t, 1, r"shard-1.*", [0])["down_since"] == since, "it is the same outage")
+    t.muster("get", "0:1")
+    check("shard-1" in t.muster("get", "1:1", code=None).error(), "get of the lost shard says so")
+    check(re.search(r"^shard 0: .*: right$", t.muster("verify", code=None).text(), re.M), "verify reads the other")
+    oracle.heard(delimited(new), verdicts, complete=False)
+    os.replace(t.path("whole"), path)
+    wait_until(lambda: t.status(code=None)["shards_down"] == 0, 20, "the shard to serve again by itself")
+    check(node.process.poll() is None and "event=shard.up shard=1" in node.log(), node.log()[-2000:])
+    done = t.muster("submit", "--verdicts", verdicts, t.path("new.pb"))
+    check_equal((summary(done)["accepted"], summary(done)["duplicate"]), (4000 - accepted, accepted), "sent again")
+    oracle.heard(delimited(new), verdicts)
+    oracle.unanswered = 0  # they have their verdicts now
+    check_equal(summary(t.muster("submit", "-", stdin=old))["duplicate"], 2000, "what was stored before")
+    conserved(t)
+    oracle.examine()
+    check_equal(t.muster("status").error(), "", "status")
+    node.stop()
+    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 6000 + 200 - len(busy), "stored once")
+
+
+def shard_fails_while_serving(t):
+    """a shard that cannot be opened again while the node runs: the other goes on, and it heals by itself"""
+    node = t.node("--workers", "2", *OFTEN)
+    stream = t.generate(2000, 3)
+    t.muster("submit", "-", stdin=stream)
+    path = os.path.join(t.data, "store", "shard-0", "data.mdb")
+    os.rename(path, t.path("aside"))
+    wait_until(lambda: node.kill("worker", 0), 10, "its worker")
+    wait_until(lambda: t.status(code=None)["shards_down"] == 1, 20, "the shard to be down")
+    down(t, 0, "shard 0 is missing", [1])
+    done = t.muster("submit", "-", "--timeout", "2", stdin=t.generate(1000, 4), code=75)
+    check(summary(done)["accepted"] > 300, done.text())
+    check(node.process.poll() is None, node.log()[-2000:])
+    os.rename(t.path("aside"), path)
+    wait_until(lambda: t.status(code=None)["shards_down"] == 0, 20, "the shard to be back")
+    check_equal(summary(t.muster("submit", "-", stdin=stream))["duplicate"], 2000, "all that was stored")
+    node.stop()
+    t.muster("verify")
+
+
+def no_shard_left(t):
+    """a node of which no shard can be opened ends, and its last word says why"""
+    t.node("--workers", "2").stop()
+    for shard in (0, 1):
+        os.truncate(os.path.join(t.data, "store", f"shard-{shard}", "data.mdb"), 5000)
+    node = t.node(wait=False)
+    check_equal(node.process.wait(20), 65, f"exit of the node: {node.log()}")
+    check(re.search(r"^muster: worker-\d cannot run: shard .*data.mdb is cut off.*; the node has ended", node.log(), re.M), node.log())
 
 
 def truncated_file(t):
@@ -75,11 +196,12 @@ def truncated_file(t):
     node.stop()
     path = os.path.join(t.data, "store", "shard-0", "data.mdb")
     os.truncate(path, os.path.getsize(path) // 2)
-    node = t.node(wait=False)
-    check_equal(node.process.wait(20), 65, f"exit of the node: {node.log()}")
-    check("shard-0" in node.log() or "shard 0" in node.log(), node.log())
-    done = t.muster("verify", code=None)
-    check(done.code != 0 and "shard" in done.error() + done.text(), done.error())
+    node = t.node()
+    down(t, 0, r"shard-0: data.mdb is cut off: it has \d+ bytes and needs \d+", [1])
+    done = t.muster("verify", code=1)
+    check(re.search(r"shard 0 cannot be read: .*it has \d+ bytes and needs \d+", done.error()), done.error())
+    check(re.search(r"^shard 1: .*: right$", done.text(), re.M), done.text())
+    node.stop()
 
 
 def flipped_bit(t):
@@ -235,6 +357,7 @@ def newer_format(t):
     node = t.node(wait=False)
     check(node.process.wait(20) != 0, "the node started")
     check(re.search(r"format 9\b.*format \d+", node.log()), node.log())
+    check_equal(os.listdir(os.path.join(t.data, "store")), ["shard-0"], "shards; none was made beside the one that cannot be read")
 
 
 def full_disk(t):
@@ -351,6 +474,6 @@ def write_fails(t):
     check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 30000, "stored")
 
 
-main("data directory", [of_another_user, open_to_others, foreign_directory, read_only, shard_missing, truncated_file, flipped_bit, pipes_and_links_in_the_place_of_files,
+main("data directory", [of_another_user, open_to_others, foreign_directory, read_only, shard_missing, shard_lost_and_mended, shard_fails_while_serving, no_shard_left, truncated_file, flipped_bit, pipes_and_links_in_the_place_of_files,
                         damaged_pages, damaged_record_sent_again, newer_format, full_disk, low_disk_at_start, index_is_full, filled_to_the_last_block,
                         write_fails])

@@ -110,8 +110,8 @@ class Test:
         """A generated stream as bytes."""
         return self.muster("generate", "--profile", "fy2021-southwest", "--records", records, "--seed", seed, *more).out
 
-    def status(self):
-        return json.loads(self.muster("status", "--json").out)
+    def status(self, code=0):
+        return json.loads(self.muster("status", "--json", code=code).out)
 
     def finish(self, keep):
         for p in self.processes:

@@ -80,9 +80,9 @@ class Oracle:
         return len(stored)
 
 
-def conserved(test):
+def conserved(test, code=0):
     """The counters' identity of every process and of the node, as status --json tells it."""
-    status = test.status()
+    status = test.status(code)
     for page in status["processes"]:
         c = page["counters"]
         answered = sum(c[n] for n in ("records_accepted", "records_duplicate", "records_conflict", "records_invalid", "records_handed_back"))

@@ -37,6 +37,31 @@ static void the_number_of_workers_is_the_stores(void **state)
   }
 }
 
+/* A store whose shards cannot be read now is given no more of them: a new shard beside them would make them another store's. */
+static void a_store_that_cannot_be_read_keeps_its_number_of_workers(void **state)
+{
+  (void)state;
+  const struct ops_shards_survey survey = {.directories = 1, .shards = 1, .in_use = true};
+  struct failure failure = FAILURE_NONE;
+  uint32_t workers = 99;
+  assert_int_equal(ops_preflight_workers(0, &survey, &workers, &failure), MUSTER_OK);
+  assert_int_equal(workers, 1);
+  assert_int_equal(ops_preflight_workers(2, &survey, &workers, &failure), MUSTER_ERR_CONFIG);
+}
+
+static void an_absent_shard_is_not_made_anew(void **state)
+{
+  (void)state;
+  struct failure failure = FAILURE_NONE;
+  char path[LIMIT_PATH_BYTES];
+  struct stat info;
+  assert_int_equal(ops_preflight_shards(&data, 3, 1u << 1, &failure), MUSTER_OK);
+  datadir_shard_path(&data, path, 1);
+  assert_int_equal(stat(path, &info), -1);
+  datadir_shard_path(&data, path, 2);
+  assert_int_equal(stat(path, &info), 0);
+}
+
 static void shard_directories_are_private(void **state)
 {
   (void)state;
@@ -205,6 +230,8 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(the_number_of_workers_is_the_stores, begin, end),
       cmocka_unit_test_setup_teardown(shard_directories_are_private, begin, end),
+      cmocka_unit_test_setup_teardown(a_store_that_cannot_be_read_keeps_its_number_of_workers, begin, end),
+      cmocka_unit_test_setup_teardown(an_absent_shard_is_not_made_anew, begin, end),
       cmocka_unit_test_setup_teardown(the_identity_is_made_once, begin, end),
       cmocka_unit_test_setup_teardown(the_identity_is_the_stores, begin, end),
       cmocka_unit_test_setup_teardown(limits_are_judged_with_numbers, begin, end),
