@@ -293,6 +293,8 @@ def damaged_record_sent_again(t):
     other = wire.Client(node.endpoints("ipc")[0])
     words = other.submit([o for o, shard in zip(others, shards) if shard != word.shard]).words
     check_equal({(w.verdict, w.shard) for w in words}, {(wire.DUPLICATE, 1 - word.shard)}, "the other shard")
+    wait_until(lambda: t.status(code=None)["shards_down"] == 1, 20, "the shard to be told of as down after some errors")
+    check("contradicts its checksum" in t.status(code=1)["shards"][word.shard]["down_cause"], str(t.status(code=1)["shards"]))
     while not c.silent():  # an answer, if one has come, promises nothing
         verdicts = [w.verdict for w in wire.Answer(c.receive()).words]
         check(not set(verdicts) & {wire.DUPLICATE, wire.ACCEPTED, wire.CONFLICT, wire.INVALID}, f"of the damaged record: {verdicts}")
