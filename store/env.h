@@ -1,9 +1,8 @@
 /*
- * The LMDB environment of one shard: flags, databases, what LMDB's error codes mean for Muster, and the checks that must
- * come before the first page is touched (a cut data.mdb would end the process with SIGBUS). Inside store/ only. The
- * struct belongs to a writer or a reader; one process opens an environment at most once, because closing a second one
- * would drop the locks of the first (store_env_open refuses it). All calls that read or write pages go through here: a
- * page that contradicts itself is a code and not a signal (store/guard.h), and what is handed out lies within the file.
+ * The LMDB environment of one shard: how it is opened, the checks that must come before the first page is touched (a cut
+ * data.mdb would end the process with SIGBUS), where the file is mapped, and what it says of its size. Inside store/ only.
+ * The struct belongs to a writer or a reader; one process opens an environment at most once, because closing a second one
+ * would drop the locks of the first (store_env_open refuses it). What is done with it once it is open: store/env_call.h.
  */
 #ifndef MUSTER_STORE_ENV_H
 #define MUSTER_STORE_ENV_H
@@ -50,32 +49,8 @@ struct store_env {
 int store_env_open(struct store_env *e, const char *path, enum store_env_mode mode, uint64_t map_bytes, struct failure *failure);
 void store_env_close(struct store_env *e); /* a zeroed or closed one is fine */
 
-/* Opens the databases within txn; the handles stay valid when txn has been committed. create: a writer with a fresh store. Returns an
- * LMDB code. */
-int store_env_databases(struct store_env *e, MDB_txn *txn, bool create);
-
-/* LMDB's calls of the same names, guarded. MDB_CORRUPTED where its pages are damaged, and where a key or value that get hands out does not
- * lie within the file; then the value is empty, and the key as well unless it is sound. */
-int store_env_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value);
-int store_env_cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor);
-int store_env_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op);
-int store_env_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned flags);
-int store_env_del(MDB_txn *txn, MDB_dbi dbi, MDB_val *key);
-int store_env_database(MDB_txn *txn, const char *name, unsigned flags, MDB_dbi *dbi);
-int store_env_entries(MDB_txn *txn, MDB_dbi dbi, size_t *entries);
-int store_env_begin_write(struct store_env *e, MDB_txn **txn);
-int store_env_commit(MDB_txn *txn);
-void store_env_abort(MDB_txn *txn);
-void store_env_cursor_close(MDB_cursor *cursor);
-
-/* A read transaction; follows a map that another process has made larger. */
-int store_env_begin_read(struct store_env *e, MDB_txn **txn, struct failure *failure);
-
-/* The muster_status of an LMDB or errno code, and a failure that says both. */
-int store_env_status(int code);
-int store_env_failure(struct failure *failure, const struct store_env *e, int code, const char *doing);
-/* The same of work on the journal: MDB_CORRUPTED names the block that holds, or should hold, a sequence. */
-int store_env_journal_failure(struct failure *failure, const struct store_env *e, int code, uint64_t sequence, const char *doing);
+/* Looks anew where LMDB has mapped the file: after it has mapped more of it. */
+void store_env_find_map(struct store_env *e);
 
 void store_env_clear_readers(const struct store_env *e);  /* lets go of what readers that are dead still hold */
 uint64_t store_env_file_bytes(const struct store_env *e); /* pages up to the last one in use */

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 #include "core/failure.h"
-#include "store/env.h"
+#include "store/env_call.h"
 #include "store/index.h"
 #include "store/meta.h"
 

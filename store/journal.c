@@ -6,7 +6,7 @@
 
 #include "muster/status.h"
 #include "proto/digest.h"
-#include "store/env.h"
+#include "store/env_call.h"
 #include "store/store.h"
 
 #define CHECKSUM_BYTES 16u

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "core/failure.h"
-#include "store/env.h"
+#include "store/env_call.h"
 
 /* As stored, little-endian. */
 struct store_meta {

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "store/env.h"
+#include "store/env_call.h"
 #include "store/meta.h"
 #include "store/store.h"
 

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "core/failure.h"
-#include "store/env.h"
+#include "store/env_call.h"
 #include "store/meta.h"
 #include "store/store.h"
 

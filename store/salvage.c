@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "store/env.h"
+#include "store/env_call.h"
 #include "store/read.h"
 
 struct salvage {

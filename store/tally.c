@@ -7,7 +7,7 @@
 
 #include "muster/status.h"
 #include "proto/text.h"
-#include "store/env.h"
+#include "store/env_call.h"
 
 /* On disk: key = day (biased, big-endian); value = rows in ascending order. A row is component, area (big-endian), region,
  * demographic, title, type, citizenship, then 48 bits of count, little-endian: a sequence has 48 bits on the wire, so a count cannot

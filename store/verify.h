@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "core/failure.h"
-#include "store/env.h"
+#include "store/env_call.h"
 #include "store/index.h"
 #include "store/journal.h"
 #include "store/meta.h"

@@ -12,7 +12,7 @@
 
 #include "core/failure.h"
 #include "store/deadly.h"
-#include "store/env.h"
+#include "store/env_call.h"
 #include "store/index.h"
 #include "store/journal.h"
 #include "store/meta.h"

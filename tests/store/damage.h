@@ -5,7 +5,7 @@
 #define MUSTER_TESTS_STORE_DAMAGE_H
 
 #include "fixture.h"
-#include "store/env.h"
+#include "store/env_call.h"
 #include "store/meta.h"
 
 struct damage {

@@ -1,6 +1,6 @@
 /* The block: what is gathered comes back byte for byte, every flipped bit is seen, and a block that is cut or padded is none. */
 #include "fixture.h"
-#include "store/env.h"
+#include "store/env_call.h"
 #include "store/journal.h"
 #include "store/meta.h"
 

@@ -6,7 +6,7 @@
 #include <dirent.h>
 #include <time.h>
 
-#include "store/env.h"
+#include "store/env_call.h"
 #include "store/journal.h"
 #include "store/meta.h"
 
