@@ -95,9 +95,10 @@ bool store_block_receipt_next(struct store_block_receipts *r, uint32_t *submitte
 }
 
 int store_block_each(const struct store_block *b, uint64_t *next, uint64_t last,
-                     int (*each)(void *context, const struct store_record *record), void *context)
+                     int (*each)(void *context, const struct store_record *record), void *context, bool *damaged)
 {
   struct store_block_receipts receipts;
+  *damaged = false;
   store_block_receipts(&receipts, b);
   for (uint32_t i = 0; i < b->header.count && *next <= last; i++) {
     struct store_record record = {.shard = b->header.shard, .sequence = b->header.first + i};
@@ -105,8 +106,9 @@ int store_block_each(const struct store_block *b, uint64_t *next, uint64_t last,
     if (record.sequence < *next)
       continue;
     record.bytes = store_block_record(b, i, &record.size);
-    if (!received || !record.bytes)
-      return MUSTER_ERR_CORRUPT;
+    *damaged = !received || !record.bytes;
+    if (*damaged)
+      return 0;
     memcpy(record.id, store_block_id(b, i), sizeof record.id);
     memcpy(record.digest, store_block_digest(b, i), sizeof record.digest);
     ++*next;
@@ -114,7 +116,7 @@ int store_block_each(const struct store_block *b, uint64_t *next, uint64_t last,
     if (stop)
       return stop;
   }
-  return MUSTER_OK;
+  return 0;
 }
 
 static int journal_parse(struct store_block *b, const MDB_val *key, const MDB_val *value)

@@ -81,9 +81,9 @@ void store_block_receipts(struct store_block_receipts *r, const struct store_blo
 bool store_block_receipt_next(struct store_block_receipts *r, uint32_t *submitter, int64_t *received_us); /* false: the runs are used up */
 
 /* Calls each for the records of an intact block that are not before sequence *next nor after last; *next moves on. What each answered where
- * that is not 0; MUSTER_ERR_CORRUPT where ends or receipts contradict the records, and *next is the first that cannot be told. */
+ * that is not 0, whatever it is. *damaged: ends or receipts contradict the records, and *next is the first that cannot be told. */
 int store_block_each(const struct store_block *b, uint64_t *next, uint64_t last,
-                     int (*each)(void *context, const struct store_record *record), void *context);
+                     int (*each)(void *context, const struct store_record *record), void *context, bool *damaged);
 
 /* Finds the block that holds a sequence, or goes to the next one. LMDB codes: MDB_NOTFOUND past the end, MDB_CORRUPTED where the layout
  * is wrong. */

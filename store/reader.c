@@ -189,8 +189,9 @@ static int scan_slice(const struct store_reader *r, struct scan *scan, struct fa
       return failure_set(failure, MUSTER_ERR_CORRUPT,
                          "shard %" PRIu32 ": the block of sequences %" PRIu64 " to %" PRIu64 " contradicts its checksum; run verify",
                          r->meta.shard, b.header.first, b.header.first + b.header.count - 1);
-    int stop = store_block_each(&b, &scan->next, scan->last, scan->each, scan->context);
-    if (stop == MUSTER_ERR_CORRUPT)
+    bool damaged;
+    int stop = store_block_each(&b, &scan->next, scan->last, scan->each, scan->context, &damaged);
+    if (damaged)
       return journal_failure(r, MDB_CORRUPTED, scan->next, failure);
     if (stop)
       return stop;

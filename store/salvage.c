@@ -116,9 +116,10 @@ static int salvage_give(struct salvage *s, const struct store_found *found, uint
     return MUSTER_OK; /* the next one, or the end, finds it missing */
   salvage_lost(s, *next, found->first - 1);
   *next = found->first;
-  const int stop = store_block_each(&b, next, found->last, s->how->each, s->how->context);
+  bool damaged; /* what is behind it in the block is found missing by the next one, or at the end */
+  const int stop = store_block_each(&b, next, found->last, s->how->each, s->how->context, &damaged);
   s->result->records += *next - found->first;
-  if (stop && stop != MUSTER_ERR_CORRUPT)
+  if (stop)
     return stop;
   s->result->blocks += *next > found->last;
   return MUSTER_OK;

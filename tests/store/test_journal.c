@@ -97,6 +97,35 @@ static void what_is_gathered_comes_back(void **state)
   assert_false(store_block_receipt_next(&receipts, &submitter, &received_us));
 }
 
+static int stop_at(void *context, const struct store_record *record)
+{
+  const uint64_t *sequence = context;
+  return record->sequence == *sequence ? MUSTER_ERR_CORRUPT : 0;
+}
+
+/* What the one who is called has to say of a record is no damage of the block, and damage is not said as if he had. */
+static void an_answer_and_damage_are_told_apart(void **state)
+{
+  struct bare *t = *state;
+  struct store_block b;
+  uint64_t next = 3, sequence = 40;
+  bool damaged = true;
+  write_block(t, 1, RECORDS);
+  seek(t, 1, &b, 0);
+  assert_int_equal(store_block_each(&b, &next, RECORDS, stop_at, &sequence, &damaged), MUSTER_ERR_CORRUPT);
+  assert_false(damaged);
+  assert_int_equal(next, 41);
+  sequence = 0;
+  assert_int_equal(store_block_each(&b, &next, RECORDS, stop_at, &sequence, &damaged), 0);
+  assert_false(damaged);
+  assert_int_equal(next, RECORDS + 1);
+  b.runs = b.bytes - sizeof(struct store_block_run); /* of six runs of 50 the last one alone */
+  next = 1;
+  assert_int_equal(store_block_each(&b, &next, RECORDS, stop_at, &sequence, &damaged), 0);
+  assert_true(damaged);
+  assert_int_equal(next, 51);
+}
+
 static void every_sequence_finds_its_block(void **state)
 {
   struct bare *t = *state;
@@ -195,6 +224,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(what_is_gathered_comes_back, setup, teardown),
+      cmocka_unit_test_setup_teardown(an_answer_and_damage_are_told_apart, setup, teardown),
       cmocka_unit_test_setup_teardown(every_sequence_finds_its_block, setup, teardown),
       cmocka_unit_test_setup_teardown(blocks_only_follow, setup, teardown),
       cmocka_unit_test_setup_teardown(every_flipped_bit_is_seen, setup, teardown),
