@@ -134,7 +134,8 @@ def shard_lost_and_mended(t):
         if w not in busy:
             oracle.submitted[r] = 1
             oracle.told(r, "ACCEPTED", f"{w.shard}:{w.sequence}")
-    done = t.muster("submit", "--timeout", "3", "--verdicts", verdicts, t.write("new.pb", new), code=75)
+    # Longer than anybody is asked to wait: the answers that say so do not keep it there.
+    done = t.muster("submit", "--timeout", "7", "--verdicts", verdicts, t.write("new.pb", new), code=75, timeout=40)
     check("BUSY_SHARD_DOWN" in done.error() and "muster status" in done.error(), done.error())
     accepted = summary(done)["accepted"]
     check(1600 < accepted < 2400 and number(r"([\d,]+) without a verdict", done.text()) == 4000 - accepted, done.text())
