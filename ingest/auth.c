@@ -7,7 +7,7 @@
 #include <string.h>
 #include <zmq.h>
 
-#include "core/keys.h"
+#include "core/key_list.h"
 #include "core/limits.h"
 #include "core/link.h"
 #include "core/log.h"

@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 
 #include "core/clock.h"
-#include "core/keys.h"
+#include "core/key_list.h"
 #include "core/limits.h"
 
 #define FRONT_TURN_MESSAGES 16u /* a batch costs up to half a millisecond; words of the workers are waited for meanwhile */

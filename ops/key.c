@@ -4,7 +4,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "core/keys.h"
+#include "core/key_list.h"
 #include "ops/commands.h"
 #include "ops/options.h"
 #include "ops/table.h"

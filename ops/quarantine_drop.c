@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
-#include "core/keys.h"
+#include "core/key_list.h"
 #include "ops/options.h"
 #include "ops/quarantine.h"
 #include "ops/receipt.h"

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "core/datadir.h"
-#include "core/keys.h"
+#include "core/key_list.h"
 #include "store/read.h"
 
 #define RECEIPT_NAME 64

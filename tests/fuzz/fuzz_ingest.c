@@ -15,7 +15,7 @@
 #include "tests/fuzz/ingest_model.h"
 
 #include "core/clock.h"
-#include "core/keys.h"
+#include "core/key_list.h"
 #include "core/log.h"
 
 /* ---- the clock ---- */

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/keys.h"
+#include "core/key_list.h"
 #include "core/scratch.h"
 
 enum { TAKEN, REVOKED, SEVERAL, NOBODY, GROWN, REFUSED, CUT, LAST };

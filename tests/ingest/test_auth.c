@@ -5,7 +5,7 @@
 #include <zmq.h>
 
 #include "core/clock.h"
-#include "core/keys.h"
+#include "core/key_list.h"
 #include "ingest/auth.h"
 
 #define SECOND UINT64_C(1000000000)

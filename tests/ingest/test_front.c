@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
-#include "core/keys.h"
+#include "core/key_list.h"
 #include "ingest/front.h"
 
 #define SECOND UINT64_C(1000000000)

@@ -373,16 +373,16 @@ PRIVATE = [
             "  log_event(LOG_INFO, \"worker.refused\", \"record=%s\", log_quote(text, sizeof text, shown));\n"),
            tests=["10_private canaries_stay_inside"]),
     mutant("allow_list_that_others_write", "only allow-listed keys may submit: a list that others can write to is none",
-           ("core/keys.c", "check_private(&l->seen, 022, l->path, &l->failure)", "check_private(&l->seen, 0, l->path, &l->failure)"),
-           tests=["core/test_keys"]),
+           ("core/key_list.c", "check_private(&l->seen, 022, l->path, &l->failure)", "check_private(&l->seen, 0, l->path, &l->failure)"),
+           tests=["core/test_key_list"]),
     mutant("secret_key_that_others_read", "a secret key that others may read is refused",
            ("core/keys.c", "check_private(&st, 077, path, f)", "check_private(&st, 022, path, f)"),
            tests=["core/test_keys"]),
     mutant("change_of_the_list_not_seen", "a revoked key is refused at its next message: the list is read again when it changes",
-           ("core/keys.c", "memcmp(&a->st_mtim, &b->st_mtim, sizeof a->st_mtim) == 0 &&", "memcmp(&a->st_mtim, &b->st_mtim, 0) == 0 &&"),
-           ("core/keys.c", "memcmp(&a->st_ctim, &b->st_ctim, sizeof a->st_ctim) == 0;", "memcmp(&a->st_ctim, &b->st_ctim, 0) == 0;"),
-           ("core/keys.c", "a->st_ino == b->st_ino && a->st_size", "a->st_size"),
-           tests=["core/test_keys"]),
+           ("core/key_list.c", "memcmp(&a->st_mtim, &b->st_mtim, sizeof a->st_mtim) == 0 &&", "memcmp(&a->st_mtim, &b->st_mtim, 0) == 0 &&"),
+           ("core/key_list.c", "memcmp(&a->st_ctim, &b->st_ctim, sizeof a->st_ctim) == 0;", "memcmp(&a->st_ctim, &b->st_ctim, 0) == 0;"),
+           ("core/key_list.c", "a->st_ino == b->st_ino && a->st_size", "a->st_size"),
+           tests=["core/test_key_list"]),
 ]
 
 MUTANTS = DURABLE + ONCE + SEEN + VERDICTS + BOUNDS + PRIVATE

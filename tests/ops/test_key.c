@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "core/datadir.h"
-#include "core/keys.h"
+#include "core/key_list.h"
 #include "ops/data_root.h"
 #include "ops/commands.h"
 
