@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 #include "core/key_list.h"
+#include "core/scratch.h"
 
-static char directory[256], list_path[300], lock_path[300];
+static char directory[SCRATCH_BYTES], list_path[SCRATCH_BYTES + 16];
 
 static void write_file(const char *path, const char *text, mode_t mode)
 {
@@ -232,21 +233,16 @@ static void changes_at_once_are_all_kept(void **state)
 static int setup(void **state)
 {
   (void)state;
-  const char *tmp = getenv("TMPDIR");
-  snprintf(directory, sizeof directory, "%s/muster-list-XXXXXX", tmp ? tmp : "/tmp");
-  if (!mkdtemp(directory))
-    return -1;
+  scratch_make(directory);
   snprintf(list_path, sizeof list_path, "%s/allow", directory);
-  snprintf(lock_path, sizeof lock_path, "%s/allow.lock", directory);
   return 0;
 }
 
 static int teardown(void **state)
 {
   (void)state;
-  unlink(list_path);
-  unlink(lock_path);
-  return rmdir(directory);
+  scratch_remove(directory);
+  return 0;
 }
 
 int main(void)

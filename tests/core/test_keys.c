@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 #include "core/keys.h"
+#include "core/scratch.h"
 
-static char directory[256], key_path[300];
+static char directory[SCRATCH_BYTES], key_path[SCRATCH_BYTES + 16];
 
 static void write_file(const char *path, const char *text, mode_t mode)
 {
@@ -87,7 +88,7 @@ static void a_public_key_is_a_word_or_a_file(void **state)
   (void)state;
   struct key_pair pair;
   struct failure f = FAILURE_NONE;
-  char public_text[KEY_TEXT], path[300], line[64], could_be_a_key[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN";
+  char public_text[KEY_TEXT], path[2 * SCRATCH_BYTES], line[64], could_be_a_key[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN";
   assert_int_equal(key_generate(&pair, "a-system", &f), MUSTER_OK);
   assert_int_equal(key_public_read(public_text, pair.public_text, &f), MUSTER_OK);
   assert_string_equal(public_text, pair.public_text);
@@ -146,7 +147,7 @@ static void a_key_file_that_cannot_be_trusted_is_refused(void **state)
 {
   (void)state;
   struct key_pair pair = fresh_key("laredo"), other = fresh_key("other"), back;
-  char good[400], text[500];
+  char good[400], text[2 * SCRATCH_BYTES];
   snprintf(good, sizeof good, "[key]\nname = laredo\npublic = %s\nsecret = %s\n", pair.public_text, pair.secret_text);
   assert_int_equal(key_read(&back, key_path, NULL), MUSTER_ERR_NOT_FOUND);
   write_file(key_path, good, 0600);
@@ -180,7 +181,7 @@ static void a_key_file_that_cannot_be_trusted_is_refused(void **state)
   assert_non_null(strstr(f.text, text)); /* the line is named */
   unlink(key_path);
   assert_int_equal(key_read(&back, directory, NULL), MUSTER_ERR_DENIED); /* a directory is no file */
-  char target[320];
+  char target[2 * SCRATCH_BYTES];
   snprintf(target, sizeof target, "%s.target", key_path);
   write_file(target, good, 0600);
   assert_int_equal(symlink(target, key_path), 0);
@@ -194,10 +195,7 @@ static void a_key_file_that_cannot_be_trusted_is_refused(void **state)
 static int setup(void **state)
 {
   (void)state;
-  const char *tmp = getenv("TMPDIR");
-  snprintf(directory, sizeof directory, "%s/muster-keys-XXXXXX", tmp ? tmp : "/tmp");
-  if (!mkdtemp(directory))
-    return -1;
+  scratch_make(directory);
   snprintf(key_path, sizeof key_path, "%s/own.key", directory);
   return 0;
 }
@@ -205,8 +203,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
   (void)state;
-  unlink(key_path);
-  return rmdir(directory);
+  scratch_remove(directory);
+  return 0;
 }
 
 static unsigned long locked_kib(void)
