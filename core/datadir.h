@@ -24,7 +24,7 @@
 struct datadir {
   char root[LIMIT_PATH_BYTES];    /* absolute */
   char sockets[LIMIT_PATH_BYTES]; /* directory of the sockets, 0700 */
-  int lock_fd;                    /* -1 unless datadir_lock was called */
+  int lock_fd;                    /* -1 unless datadir_lock was called (core/datadir_lock.h) */
 };
 
 /* Which directory: option (may be NULL), else MUSTER_DATA, else MUSTER_ERR_USAGE with a sentence saying both ways. Not opened. */
@@ -38,11 +38,7 @@ int datadir_open(struct datadir *d, const char *path, struct failure *failure);
 int datadir_create(struct datadir *d, const char *path, struct failure *failure);
 /* Removes the sockets and, where they are in a runtime directory, that and its note. For the supervisor, once nothing serves any more. */
 void datadir_remove_sockets(const struct datadir *d);
-/* Takes the node's lock, without waiting. MUSTER_ERR_LOCKED names the pid of the holder. Kept until datadir_close. */
-int datadir_lock(struct datadir *d, struct failure *failure);
-/* pid of the running node, or 0. */
-uint32_t datadir_node_pid(const struct datadir *d);
-void datadir_close(struct datadir *d);
+void datadir_close(struct datadir *d); /* lets go of the lock */
 
 /* Paths; out has LIMIT_PATH_BYTES. They cannot fail: datadir_open refused roots too long to hold them. */
 void datadir_path(const struct datadir *d, char *out, const char *relative);       /* "run/endpoints" */

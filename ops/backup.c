@@ -5,6 +5,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "core/datadir_lock.h"
 #include "core/clock.h"
 #include "ops/commands.h"
 #include "ops/options.h"

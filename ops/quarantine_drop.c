@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/datadir_lock.h"
 #include "core/clock.h"
 #include "core/key_list.h"
 #include "ops/options.h"

@@ -6,6 +6,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "core/datadir_lock.h"
 #include "core/log.h"
 #include "core/durable.h"
 #include "core/machine.h"

@@ -7,6 +7,7 @@
 #include <sysexits.h>
 #include <time.h>
 
+#include "core/datadir_lock.h"
 #include "core/file.h"
 #include "core/machine.h"
 #include "ops/commands.h"
