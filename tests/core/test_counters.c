@@ -1,4 +1,5 @@
-/* core/counters.c: pages, brackets that no reader sees the inside of, dead writers, foreign files. */
+/* core/counters.c and core/counters_read.c, which only mean something against each other: pages, brackets that no reader sees the inside of, dead writers,
+ * foreign files. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
