@@ -4,12 +4,9 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/fault.h"
-#include "core/file.h"
 #include "store/backup.h"
 #include "store/journal.h"
 #include "store/meta.h"
@@ -31,11 +28,18 @@ struct restore {
   struct store_block_builder builder; /* of a block that is cut; taken when it is needed */
   MDB_txn *txn;
   uint64_t txn_bytes;
+  int code; /* of LMDB, of the refused record that could not be put */
   bool ended;
 };
 
 static int env_failure(const struct restore *r, int code, struct failure *failure)
 {
+  if (code == MDB_MAP_FULL)
+    return failure_set(
+        failure, MUSTER_ERR_CONFIG,
+        "shard %" PRIu32 " does not fit into %" PRIu64
+        " bytes (store.map_bytes); what is committed is kept, and the same command with a larger --map-bytes goes on from there",
+        r->shard, store_env_map_bytes(&r->env));
   return store_env_failure(failure, &r->env, code,
                            "the restored records cannot be written; the same command goes on from what is committed");
 }
@@ -163,26 +167,22 @@ static int take_block(struct restore *r, const struct store_block *block, struct
 
 static int take_segment(struct restore *r, uint32_t number, struct failure *failure)
 {
-  const struct store_backup_shard *s = &r->b->shard[r->shard];
+  const struct store_backup_segment *g = &r->b->shard[r->shard].segment[number];
   char path[LIMIT_PATH_BYTES];
   struct store_block block;
-  store_segment_path(path, r->b, r->shard, s->segment[number].first);
-  struct store_segment_walk w = {.shard = r->shard, .next = s->segment[number].first};
-  if (number)
-    memcpy(w.previous, s->segment[number - 1].head, sizeof w.previous);
-  w.fd = file_open(FILE_OF_NODE, "the segment", path, UINT64_MAX, failure);
-  if (w.fd < 0)
-    return failure->status;
-  int more = 1, status = MUSTER_OK;
+  struct store_segment_walk w;
+  int more = 1, status = store_segment_open(&w, r->b, r->shard, number, failure);
+  if (status != MUSTER_OK)
+    return status;
   while (status == MUSTER_OK && !r->ended && (more = store_segment_next(&w, &block)) == 1) {
     status = take_block(r, &block, failure);
     r->ended = r->ended || w.next > r->until->records; /* what follows is not asked for and need not be whole */
   }
-  if (status == MUSTER_OK && !r->ended && (more < 0 || w.next - 1 != s->segment[number].last))
+  store_segment_path(path, r->b, r->shard, g);
+  if (status == MUSTER_OK && !r->ended && (more < 0 || !store_segment_is_at_end(&w, g)))
     status = failure_set(failure, more < 0 ? more : MUSTER_ERR_CORRUPT,
                          "%s has changed since it was checked: sequence %" PRIu64 " cannot be read from it", path, w.next);
-  store_segment_finish(&w);
-  close(w.fd);
+  store_segment_close(&w);
   return status;
 }
 
@@ -191,10 +191,10 @@ static int take_segment(struct restore *r, uint32_t number, struct failure *fail
 static int take_refused(void *context, const struct store_refused *entry)
 {
   struct restore *r = context;
-  int code = need_txn(r);
-  if (!code)
-    code = store_quarantine_restore(&r->env, r->txn, &r->meta, entry);
-  return code ? store_env_status(code) : MUSTER_OK;
+  r->code = need_txn(r);
+  if (!r->code)
+    r->code = store_quarantine_restore(&r->env, r->txn, &r->meta, entry);
+  return r->code ? MUSTER_ERR_IO : MUSTER_OK;
 }
 
 /* In one transaction with the last records: all of it is there or nothing. */
@@ -202,11 +202,23 @@ static int take_all_refused(struct restore *r, struct failure *failure)
 {
   if (r->until->no_refused || r->meta.quarantined || !r->b->shard[r->shard].refused)
     return MUSTER_OK;
-  const int status = store_refused_read(r->b, r->shard, take_refused, r, failure);
-  return status ? failure_set(failure, status, "shard %s: its refused records cannot be written", r->env.path) : MUSTER_OK;
+  struct failure reading = FAILURE_NONE;
+  const int status = store_refused_read(r->b, r->shard, take_refused, r, &reading);
+  if (r->code)
+    return env_failure(r, r->code, failure);
+  return status ? failure_set(failure, status, "%s", reading.text) : MUSTER_OK;
 }
 
 /* ---- the shard ---- */
+
+uint64_t store_backup_bytes(const struct store_backup *b, uint32_t shard, const struct store_backup_until *until)
+{
+  const struct store_backup_shard *s = &b->shard[shard];
+  uint64_t bytes = until->no_refused ? 0 : s->refused_bytes;
+  for (uint32_t i = 0; i < s->segments && s->segment[i].last <= until->records; i++)
+    bytes += s->segment[i].bytes;
+  return until->received_us == INT64_MAX ? bytes : 0;
+}
 
 /* An empty shard with its marker, made by the writer itself; where the marker stands this was done. */
 static int make_empty(const struct restore *r, const char *path, uint64_t map_bytes, struct failure *failure)
