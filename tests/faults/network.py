@@ -8,12 +8,20 @@ import itertools
 import os
 import random
 import re
+import resource
+import selectors
+import signal
+import socket
+import statistics
+import subprocess
 import sys
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "flow"))
-from harness import SLOW, Failure, check, check_equal, delimited, number, summary, wait_until  # noqa: E402
+import wire  # noqa: E402
+import zmq  # noqa: E402
+from harness import SLOW, Skipped, check, check_equal, delimited, feed, finished, number, summary, wait_until  # noqa: E402
 from oracle import Oracle, conserved  # noqa: E402
 from proxy import DOWN, DOWN_FRAMES, UP, UP_FRAMES, Cut, Proxy, Script  # noqa: E402
 from scenarios import FULL, counted, examine, main  # noqa: E402
@@ -22,6 +30,7 @@ from wire import ACCEPTED, DUPLICATE, Client, record  # noqa: E402
 BUDGET_MIB = 16
 BOUND_MIB = 2 * BUDGET_MIB + 256  # README.md, "Limits"
 HANDSHAKE_MS = 2000
+KEPT = 0.8  # of an honest client's rate, whatever others do
 FILES_SPARE = 4  # descriptors an ingest at rest may have more than before: a file that is being read, a hop that connects
 ABREAST = 8      # scenarios at a time: most of them wait for somebody's patience to end
 GROUP = 32       # scenarios between two looks at everything
@@ -116,14 +125,14 @@ class World:
 
 # ---- one client through a proxy, to its end ----
 
-def submits(world, script_of, records=60, batch=10, window=4, reached=True):
-    """`muster submit` over connections that follow the scripts, until every record has its verdict. reached: the cut must take place."""
+def submits(world, script_of, records=60, batch=10, window=4, reached=True, direct=False):
+    """`muster submit` over connections that follow the scripts, until every record has its verdict. reached: the cut must take place. direct: without the proxy."""
     t, n = world.t, next(world.numbers)
     stream = t.generate(records, t.seed % 10**6 * 1000 + n)
     verdicts = t.path(f"v{n}.tsv")
     way = world.proxy.way(script_of)
     try:
-        done = t.muster("submit", "--endpoint", way.endpoint, "--server-key", world.server, "--key", t.path("field-1.key"), "--batch", batch, "--window", window,
+        done = t.muster("submit", "--endpoint", world.endpoint if direct else way.endpoint, "--server-key", world.server, "--key", t.path("field-1.key"), "--batch", batch, "--window", window,
                         "--timeout", 40, "--verdicts", verdicts, "-", stdin=stream, code=None, timeout=90)
         check_equal(done.code, 0, f"exit of submit after {len(way.connections)} connections: {done.text()}{done.error()}")
         got = summary(done)
@@ -235,4 +244,296 @@ def old_bytes_arrive_late(t):
     world.end()
 
 
-main("network", [delays_and_pieces, lost_in_each_frame, lost_after_some_bytes, old_bytes_arrive_late])
+# ---- 4: peers that vanish ----
+
+def vanished(world, how, clients, batches, leave_it):
+    """Clients that are cut off while all they sent is in flight. What they held is given back, others are served, and the same records are
+    DUPLICATE for whoever sends them again. leave_it: their connections stay as they are, until the node gives them up."""
+    before, way = world.client(), world.proxy.way(lambda i: Script(i))
+    credit = before.welcome.credit
+    before.close()
+    workers = list(world.node.pids("worker").values())
+    gone = [world.client(way.endpoint) for _ in range(clients)]
+    made = [[world.records(20) for _ in range(batches)] for _ in gone]
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        for client, parts in zip(gone, made):
+            for records in parts:
+                client.send(records)
+        want = clients * batches
+        wait_until(lambda: world.ingest()["batches_in_flight"] >= want, 20, f"{want} batches to be in flight")
+        check(world.ingest()["budget_bytes_used"] > 0, "no budget is used")
+        way.end_all(how)
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+    for client in gone:
+        client.close()
+    wait_until(world.at_rest, 20, "what the vanished held to be given back")
+    later = world.client()
+    check_equal(later.welcome.credit, credit, "credit of a newcomer")
+    for parts in made:
+        for records in parts:
+            answer = later.submit(records)
+            check_equal({w.verdict for w in answer.words}, {DUPLICATE}, "verdicts on what the vanished had sent")
+            world.told(records, answer)
+    later.close()
+    if leave_it:
+        wait_until(lambda: world.open_files() <= world.files + FILES_SPARE, 90, "the node to give up connections that nobody answers")
+    way.close()
+
+
+def vanished_peers(t):
+    """clients vanish without a word while they have batches in flight: budget and credit come back, later clients are served"""
+    world = World(t)
+    ways = ["gone", "silent", "deaf", "rst"]
+    for how in ways * (4 if FULL else 1):
+        examine(f"{how} with batches in flight", f"SEED={t.seed} {os.path.relpath(__file__)} vanished_peers", vanished, world, how, 60 if FULL else 12, 8, False)
+        world.look()
+    if FULL:
+        examine("gone, until the node gives them up", f"FORM=full SEED={t.seed} {os.path.relpath(__file__)} vanished_peers", vanished, world, "gone", 60, 8, True)
+    world.end()
+
+
+# ---- 5: strangers ----
+
+class Strangers:
+    """Connections that never prove a key, from several addresses of loopback: silent, within their greeting, behind it, within HELLO. Those that are
+    ended come again, if they are told to."""
+
+    WORDS = (b"", b"\xff" + b"\0" * 6, b"\xff" + b"\0" * 8 + b"\x7f\x03\0" + b"CURVE".ljust(20, b"\0") + b"\0" * 32)
+
+    def __init__(self, endpoint, count, again):
+        self.address, self.again = (endpoint[len("tcp://"):].rsplit(":", 1)[0], int(endpoint.rsplit(":", 1)[1])), again
+        self.selector, self.came, self.dropped, self.stopped = selectors.DefaultSelector(), 0, 0, False
+        self.thread = threading.Thread(target=self.run, args=(count,), daemon=True)
+        self.thread.start()
+
+    def come(self, number):
+        s = socket.socket()
+        s.setblocking(False)
+        s.bind((f"127.0.0.{2 + number % 50}", 0))
+        s.connect_ex(self.address)
+        self.selector.register(s, selectors.EVENT_READ | selectors.EVENT_WRITE, number)
+        self.came += 1
+
+    def serve(self, key, events):
+        data = b"?"
+        try:
+            if events & selectors.EVENT_WRITE:
+                self.selector.modify(key.fileobj, selectors.EVENT_READ, key.data)
+                words = self.WORDS + (self.WORDS[2] + b"\x04\xc8\x05HELLO" + b"\0" * 20,)
+                key.fileobj.send(words[key.data % len(words)])
+            if events & selectors.EVENT_READ:
+                data = key.fileobj.recv(4096)
+        except OSError:
+            data = b""
+        if not data:
+            self.dropped += 1
+            self.selector.unregister(key.fileobj)
+            key.fileobj.close()
+            if self.again:
+                self.come(key.data)
+
+    def run(self, count):
+        for number in range(count):
+            self.come(number)
+        while not self.stopped:
+            for key, events in self.selector.select(0.1):
+                self.serve(key, events)
+        for key in list(self.selector.get_map().values()):
+            key.fileobj.close()
+
+    def end(self):
+        self.stopped = True
+        self.thread.join()
+
+
+def paced(world, rate, seconds, oracle=True):
+    """An honest client at a fixed rate: records come at it whether it keeps up or not. Records a second that it had verdicts for."""
+    t, n = world.t, next(world.numbers)
+    stream, verdicts = t.generate(int(rate * seconds), t.seed % 10**6 * 1000 + n), t.path(f"v{n}.tsv")
+    process = t.popen("submit", "--endpoint", world.endpoint, "--server-key", world.server, "--key", t.path("field-1.key"), "--batch", 100, "--verdicts", verdicts,
+                      "-", stdin=subprocess.PIPE, stdout=-1, stderr=-1)
+    start = time.monotonic()
+    feed(process, stream, seconds)
+    done = finished(process, seconds + 60)
+    took = time.monotonic() - start
+    check_equal(done.code, 0, f"the honest client: {done.error()}")
+    world.oracle.heard(delimited(stream), verdicts)
+    return int(rate * seconds) / took
+
+
+def newcomer(world):
+    """Seconds until one who was not there is served."""
+    start = time.monotonic()
+    client = world.client(hello=False)
+    client.socket.send(wire.wire.Hello(kind=wire.wire.KIND_HELLO, version_major=1).SerializeToString())
+    client.receive(30)
+    records = world.records(3)
+    world.told(records, client.submit(records))
+    client.close()
+    return time.monotonic() - start
+
+
+def kept(world, what, without, with_it):
+    """The honest rate with the evil beside the rate without it: medians of rounds that take turns."""
+    ratio = statistics.median(with_it) / statistics.median(without)
+    print(f"#   {what}: {statistics.median(with_it):,.0f} records/s, {statistics.median(without):,.0f} without: {ratio:.2f}", flush=True)
+    check(ratio >= KEPT, f"{what}: the honest client kept {ratio:.2f} of its rate of {statistics.median(without):.0f} records/s, want {KEPT}")
+
+
+def strangers_come_again(t):
+    """more connections that prove no key than there is room for, and they come again: whoever is there stays, newcomers get in, over ipc as well"""
+    count, peers = (10000, 1024) if FULL else (600, 256)
+    world = World(t, f"ingest.peers={peers}", f"ingest.handshake_ms={20000 if FULL else 5000}")
+    stayed, rounds = world.client(), 5 if FULL else 1
+    without, beside = [], []
+    for _ in range(rounds):
+        counted()
+        without.append(paced(world, 3000, 1.0 + FULL))
+        strangers = Strangers(world.endpoint, count, again=True)
+        wait_until(lambda: strangers.came >= count and world.ingest()["connections"] > peers // 2, 30, "the strangers to be there")
+        beside.append(paced(world, 3000, 1.0 + FULL))
+        slowest = max(newcomer(world) for _ in range(5))
+        check(slowest < 10 * SLOW, f"a newcomer waited {slowest:.1f} s")
+        records = world.records(3)
+        world.told(records, stayed.submit(records))
+        local = Client(world.node.endpoints("ipc")[0])
+        records = world.records(3)
+        world.told(records, local.submit(records))
+        local.close()
+        c = world.ingest()
+        check(c["connections"] <= peers + 128 + 64 + 256, f"{c['connections']} connections, and room for {peers} peers")
+        check(c["strangers_ended"] > 0, "no stranger had to make room")
+        strangers.end()
+        world.bounded()
+    print(f"#   {strangers.came} came, {strangers.dropped} were ended; a newcomer waited {slowest:.2f} s at most", flush=True)
+    kept(world, f"{count} strangers that come again", without, beside)
+    stayed.close()
+    world.end()
+
+
+def strangers_that_stay(t):
+    """as many as there is room for, and they stay: the honest client keeps its rate"""
+    if not FULL:
+        raise Skipped("in full form: 10,000 connections that the node keeps")
+    world = World(t, "ingest.peers=12000", "ingest.handshake_ms=60000")
+    without, beside = [], []
+    for _ in range(5):
+        counted()
+        without.append(summary_rate(world))
+        strangers = Strangers(world.endpoint, 10000, again=False)
+        wait_until(lambda: world.ingest()["connections"] >= 10000, 60, "10,000 connections to be open")
+        beside.append(summary_rate(world))
+        check(newcomer(world) < 5 * SLOW, "a newcomer waited")
+        check(world.ingest()["connections"] >= 10000, "the strangers were let go")
+        strangers.end()
+        wait_until(lambda: world.open_files() <= world.files + FILES_SPARE, 60, "the strangers' descriptors to be given back")
+        world.bounded()
+    kept(world, "10,000 strangers that stay", without, beside)
+    world.end()
+
+
+def summary_rate(world):
+    """Records a second of one who sends as fast as it can."""
+    start = time.monotonic()
+    submits(world, lambda i: Script(i), records=100000, batch=500, window=16, reached=False, direct=True)
+    return 100000 / (time.monotonic() - start)
+
+
+# ---- 6, 7: those who do not read, and those who send too much ----
+
+def slow_readers(t):
+    """clients that never take their verdicts: what they hold stays within their credit, is dropped after the time-out, and others are served"""
+    world = World(t, "ingest.answer_timeout_ms=1000")
+    count, clients = 10000, 8 if FULL else 2
+    world.key("deaf")
+    stream = t.generate(count, 3)
+    world.oracle.submitted.update({r: 1 for r in delimited(stream)})
+    way = world.proxy.way(lambda i: Script(i, cut=Cut(DOWN, "unread", 4), room=4096))
+    readers, honest, before = [world.client(way.endpoint) for _ in range(clients)], world.client(), world.memory_mib()
+    end, slowest = time.monotonic() + (60 if FULL else 20) * SLOW, 0
+    counted(clients)
+    while time.monotonic() < end:
+        for r in readers:
+            if r.socket.poll(0, zmq.POLLOUT):
+                r.send([], count=count, stream=stream)
+        start, records = time.monotonic(), world.records(3)
+        world.told(records, honest.submit(records))
+        slowest = max(slowest, time.monotonic() - start)
+        c = world.ingest()
+        if not FULL and c["answers_dropped"] >= 2 and c["batches_busy"]:
+            break
+    check(c["answers_dropped"] > 0, f"no answer was dropped, of {c['batches_answered']} batches answered")
+    check(c["batches_busy"] > 0, "nobody was told BUSY")
+    grown = world.memory_mib() - before
+    print(f"#   {clients} readers, {c['batches_answered']} batches answered, {c['answers_dropped']} dropped, {c['batches_busy']} told BUSY: {grown} MiB more; "
+          f"an honest batch took {slowest:.2f} s at most", flush=True)
+    if os.environ.get("MUSTER_VARIANT", "release") in ("release", "faults"):
+        check(grown <= 2 * BUDGET_MIB + 2 * clients, f"{grown} MiB more than before, for {clients} that do not read")
+    check(slowest < 3 * SLOW, f"an honest batch took {slowest:.1f} s")
+    for c in readers + [honest]:
+        c.close()
+    way.close()
+    world.oracle.unanswered = 1  # whether all of theirs is stored is not known
+    world.end()
+
+
+class Flood:
+    """Connections of one submitter, each of which sends as much as its socket takes and keeps to no credit. A process of its own."""
+
+    def __init__(self, world, keys, connections, stream, count):
+        self.stopped, self.sent, self.busy, self.answers = False, 0, 0, 0
+        self.clients, self.stream, self.count = [world.client(keys=keys) for _ in range(connections)], stream, count
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while not self.stopped:
+            moved = False
+            for c in self.clients:
+                if c.socket.poll(0, zmq.POLLOUT):
+                    c.send([], count=self.count, stream=self.stream)
+                    self.sent += 1
+                    moved = True
+                while c.socket.poll(0):
+                    self.busy += wire.Answer(c.socket.recv_multipart()).header.batch_verdict == wire.BUSY
+                    self.answers += 1
+            if not moved:
+                time.sleep(0.001)
+
+    def end(self):
+        self.stopped = True
+        self.thread.join()
+        for c in self.clients:
+            c.close()
+
+
+def flood(t):
+    """a submitter that floods on several connections, beyond its credit, is told BUSY; another at a fixed rate keeps that"""
+    world, rate = World(t), 3000
+    keys, count = world.key("flooder"), 500
+    stream = t.generate(count, 3)
+    world.oracle.submitted.update({r: 1 for r in delimited(stream)})
+    without, beside = [], []
+    for _ in range(7 if FULL else 1):
+        counted()
+        without.append(paced(world, rate, 1.0 + 2 * FULL))
+        flooder = Flood(world, keys, 6, stream, count)
+        wait_until(lambda: flooder.busy > 0, 20, "the flood to be told BUSY")
+        start, sent = time.monotonic(), flooder.sent
+        beside.append(paced(world, rate, 1.0 + 2 * FULL))
+        times = (flooder.sent - sent) * count / (time.monotonic() - start) / rate
+        flooder.end()
+        check(times >= 10, f"the flood was {times:.1f} times the honest rate only")
+        world.look()
+    print(f"#   a flood of {times:.0f} times the honest rate: {flooder.sent} batches sent, {flooder.answers} answers, {flooder.busy} of them BUSY", flush=True)
+    kept(world, "a flood", without, beside)
+    world.end()
+
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+main("network", [delays_and_pieces, lost_in_each_frame, lost_after_some_bytes, old_bytes_arrive_late, vanished_peers, strangers_come_again, strangers_that_stay,
+                 slow_readers, flood])

@@ -22,7 +22,7 @@ PENDING = 4 << 20  # bytes held of one direction before its sender is made to wa
 class Cut:
     """Where and how a connection ends: in the direction's frame, after that part of it (0: in front of it, 1: behind it), or after so many bytes.
     rst, fin: both sides see it. silent: both sides stay open and are read, and nothing passes any more. deaf: they are not even read. gone: as where
-    a cable was cut, not even acknowledgements. late: the client sees a reset, and what it had sent within `gather` seconds reaches the node `late`
+    a cable was cut, not even acknowledgements. unread: that direction's bytes are taken no more, the other's pass on. late: the client sees a reset, and what it had sent within `gather` seconds reaches the node `late`
     seconds after that."""
 
     def __init__(self, way, how, frame=None, part=0.0, after=None, gather=0.03, late=0.2):
@@ -38,10 +38,11 @@ class Cut:
 
 
 class Script:
-    """pieces: (least, most) bytes that pass at once, by direction; delay: (least, most) seconds in front of each."""
+    """pieces: (least, most) bytes that pass at once, by direction; delay: (least, most) seconds in front of each. room: bytes that the kernel keeps of
+    what the node sends and nobody has read."""
 
-    def __init__(self, seed=0, pieces=None, delay=None, cut=None):
-        self.random = random.Random(seed)
+    def __init__(self, seed=0, pieces=None, delay=None, cut=None, room=None):
+        self.random, self.room = random.Random(seed), room
         self.pieces, self.delay, self.cut = pieces or {}, delay or {}, cut
 
 
@@ -108,7 +109,7 @@ class Connection:
     def __init__(self, proxy, client, node, script):
         self.proxy, self.script, self.client, self.node = proxy, script, client, node
         self.pipes = {UP: Pipe(UP, client, node), DOWN: Pipe(DOWN, node, client)}
-        self.open, self.is_cut, self.mute, self.holding, self.late_bytes = True, False, False, False, 0
+        self.open, self.is_cut, self.mute, self.holding, self.unread, self.late_bytes = True, False, False, False, None, 0
         for s in (client, node):
             s.setblocking(False)
             s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -118,7 +119,8 @@ class Connection:
         """What is read: never more than PENDING ahead. What is written waits for room only where there was none."""
         for pipe in self.pipes.values():
             other = self.pipes[DOWN if pipe.name == UP else UP]
-            events = selectors.EVENT_READ * (not pipe.ended and len(pipe.pending) < PENDING and not (self.mute and self.script.cut.how == "deaf"))
+            reads = not pipe.ended and len(pipe.pending) < PENDING and pipe is not self.unread and not (self.mute and self.script.cut.how == "deaf")
+            events = selectors.EVENT_READ * reads
             events |= selectors.EVENT_WRITE * other.blocked
             self.proxy.interest(pipe.source, events, (self, pipe))
 
@@ -157,7 +159,7 @@ class Connection:
     def move(self, pipe):
         now = time.monotonic()
         blocked, pipe.blocked = pipe.blocked, False
-        while self.open and not self.mute and not (self.holding and pipe.name == UP):
+        while self.open and not self.mute and not (self.holding and pipe.name == UP) and pipe is not self.unread:
             limit, cut = self.limit(pipe)
             if pipe.passed == limit:
                 if cut:
@@ -210,6 +212,9 @@ class Connection:
         elif cut.how == "late":
             self.holding = True
             self.proxy.later(cut.gather, self.leave)
+        elif cut.how == "unread":
+            self.unread = self.pipes[cut.way]
+            self.watch()
         else:
             self.mute = True
             if cut.how == "gone":
@@ -269,14 +274,25 @@ class Way:
             client, _ = self.listener.accept()
         except OSError:
             return
-        node = socket.socket()
+        node, script = socket.socket(), self.plan(len(self.connections))
+        if script.room:
+            node.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, script.room)
         try:
             node.connect(self.proxy.target)
         except OSError:
             reset(client)
             node.close()
             return
-        self.connections.append(Connection(self.proxy, client, node, self.plan(len(self.connections))))
+        self.connections.append(Connection(self.proxy, client, node, script))
+
+    def end_all(self, how):
+        """Every connection ends now, in that way of a Cut."""
+        def run():
+            for c in self.connections:
+                if c.open and not c.is_cut:
+                    c.script.cut = Cut(UP, how)
+                    c.cut()
+        self.proxy.ask(run)
 
     def was_cut(self):
         return sum(c.is_cut for c in self.connections)
