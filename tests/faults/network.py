@@ -21,7 +21,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "flow"))
 import wire  # noqa: E402
 import zmq  # noqa: E402
-from harness import SLOW, Skipped, check, check_equal, delimited, feed, finished, number, summary, wait_until  # noqa: E402
+from harness import SLOW, Skipped, check, check_equal, delimited, finished, number, summary, wait_until  # noqa: E402
 from oracle import Oracle, conserved  # noqa: E402
 from proxy import DOWN, DOWN_FRAMES, UP, UP_FRAMES, Cut, Proxy, Script  # noqa: E402
 from scenarios import FULL, counted, examine, main  # noqa: E402
@@ -336,8 +336,10 @@ class Strangers:
                 self.come(key.data)
 
     def run(self, count):
-        for number in range(count):
+        for number in range(count):  # no faster than they are accepted: what overflows that queue is forgotten, and nobody tells its other side
             self.come(number)
+            if number % 50 == 49:
+                time.sleep(0.02)
         while not self.stopped:
             for key, events in self.selector.select(0.1):
                 self.serve(key, events)
@@ -349,22 +351,34 @@ class Strangers:
         self.thread.join()
 
 
+FEEDER = """
+import sys, time
+stream, start = sys.stdin.buffer.read(), time.monotonic()
+for i in range(100):
+    time.sleep(max(0, start + float(sys.argv[1]) * i / 100 - time.monotonic()))
+    sys.stdout.buffer.write(stream[len(stream) * i // 100:len(stream) * (i + 1) // 100])
+    sys.stdout.buffer.flush()
+"""
+
+
 def paced(world, rate, seconds):
     """An honest client at a fixed rate: records come at it whether it keeps up or not. Records a second that it had verdicts for, in the second half."""
     t, n = world.t, next(world.numbers)
     stream, verdicts = t.generate(int(rate * seconds), t.seed % 10**6 * 1000 + n), t.path(f"v{n}.tsv")
+    with open(t.write(f"s{n}.pb", stream), "rb") as f:  # a process of its own: what this one does is no matter of the client's
+        feeder = subprocess.Popen(["/usr/bin/python3", "-c", FEEDER, str(seconds)], stdin=f, stdout=subprocess.PIPE)
     process = t.popen("submit", "--endpoint", world.endpoint, "--server-key", world.server, "--key", t.path("field-1.key"), "--batch", 100, "--window", 64, "--verdicts", verdicts,
-                      "-", stdin=subprocess.PIPE, stdout=-1, stderr=-1)
+                      "-", stdin=feeder.stdout, stdout=-1, stderr=-1)
+    feeder.stdout.close()
 
     def told():
         if not os.path.exists(verdicts):
             return 0
         with open(verdicts, "rb") as f:  # written in pieces of a hundred lines or so
             return f.read().count(b"\n")
-    feeding = feed(process, stream, seconds)
     time.sleep(seconds / 2)
     start, before = time.monotonic(), told()
-    feeding.join()
+    feeder.wait(120)
     took, after = time.monotonic() - start, told()
     check_equal(finished(process, 60).code, 0, "exit of the honest client")
     world.oracle.heard(delimited(stream), verdicts)
@@ -388,6 +402,17 @@ def kept(world, what, without, with_it):
     ratio = statistics.median(with_it) / statistics.median(without)
     print(f"#   {what}: {statistics.median(with_it):,.0f} records/s, {statistics.median(without):,.0f} without: {ratio:.2f}", flush=True)
     check(ratio >= KEPT, f"{what}: the honest client kept {ratio:.2f} of its rate of {statistics.median(without):.0f} records/s, want {KEPT}")
+
+
+def strangers_have_their_time(t):
+    """connections that prove no key, however far they came with it, are closed when the time for that is over"""
+    world, count = World(t, "ingest.handshake_ms=500"), 1000 if FULL else 40
+    counted()
+    strangers = Strangers(world.endpoint, count, again=False)
+    wait_until(lambda: strangers.dropped == count, 10, f"{count} strangers to be let go")
+    check_equal(world.ingest()["strangers_ended"], 0, "strangers that had to make room")
+    strangers.end()
+    world.end()
 
 
 def strangers_come_again(t):
@@ -500,7 +525,9 @@ class Flood:
         while not self.stopped:
             moved = False
             for c in self.clients:
-                if c.socket.poll(0, zmq.POLLOUT):
+                for _ in range(20):
+                    if self.stopped or not c.socket.poll(0, zmq.POLLOUT):
+                        break
                     c.send([], count=self.count, stream=self.stream)
                     self.sent += 1
                     moved = True
@@ -519,7 +546,7 @@ class Flood:
 
 def flood(t):
     """a submitter that floods on several connections, beyond its credit, is told BUSY; another at a fixed rate keeps that"""
-    world, rate = World(t), 3000
+    world, rate = World(t, "ingest.credit=4"), 3000
     keys, count = world.key("flooder"), 500
     stream = t.generate(count, 3)
     world.oracle.submitted.update({r: 1 for r in delimited(stream)})
@@ -541,5 +568,5 @@ def flood(t):
 
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-main("network", [delays_and_pieces, lost_in_each_frame, lost_after_some_bytes, old_bytes_arrive_late, vanished_peers, strangers_come_again, strangers_that_stay,
+main("network", [delays_and_pieces, lost_in_each_frame, lost_after_some_bytes, old_bytes_arrive_late, vanished_peers, strangers_have_their_time, strangers_come_again, strangers_that_stay,
                  slow_readers, flood])

@@ -2,6 +2,7 @@
 anything, silence, bytes that arrive after their sender has connected anew. It knows where frames of ZMTP begin (their lengths are in clear, under
 CURVE as well) and nothing of what is in them. Each connection follows its Script; what a Script draws, it draws from its own seed. One thread
 serves every Way; everything but Proxy.way, Way.close and Proxy.close happens on it."""
+import contextlib
 import ctypes
 import heapq
 import random
@@ -101,6 +102,8 @@ def drop_everything(sock):
 
 
 def reset(sock):
+    with contextlib.suppress(OSError):  # or the end would not get out either, behind what was never acknowledged
+        sock.setsockopt(socket.SOL_SOCKET, 27, 0)  # SO_DETACH_FILTER
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
 
@@ -249,6 +252,8 @@ class Connection:
     def close(self, how=socket.socket.close):
         if not self.open:
             return
+        if self.is_cut and self.script.cut.how == "gone":
+            how = reset
         self.open = False
         for s in (self.client, self.node):
             self.proxy.interest(s, 0, None)
