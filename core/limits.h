@@ -28,6 +28,7 @@
 /* Descriptors of an ingest, beside one for each peer. The first two bound what is accepted before the door is shut (ingest/front.c). */
 #define LIMIT_CONNECTIONS_WAITING 128u /* connections that have not proved their key yet, and nobody knows which they are */
 #define LIMIT_CONNECTIONS_LOCAL 64u    /* kept for ipc where tcp has taken the others */
+#define LIMIT_STRANGER_MS 250u         /* a connection that has said nothing yet has at least so long, however short room is */
 #define LIMIT_FILES_SPARE 256u         /* what comes in between a look and the next */
 #define LIMIT_FILES_OWN 384u           /* 64 hops of five each, logs, libuv, ZeroMQ's own */
 #define LIMIT_FILES_BESIDE_PEERS (LIMIT_CONNECTIONS_WAITING + LIMIT_CONNECTIONS_LOCAL + LIMIT_FILES_SPARE + LIMIT_FILES_OWN)

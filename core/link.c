@@ -223,6 +223,8 @@ int link_send(struct link *link, struct link_message *m)
   look_again(link);
   if (link->options.kind == LINK_ROUTER) {
     struct link_frame identity;
+    if (m->connection > 0 && link_socket_is_full(m->connection))
+      return MUSTER_ERR_AGAIN;
     if (link_frame_init(&identity, m->identity_size) != MUSTER_OK)
       return MUSTER_ERR_AGAIN;
     memcpy(link_frame_data(&identity), m->identity, m->identity_size);
@@ -280,6 +282,8 @@ static void router_event(struct link *link, uint16_t event, int32_t value)
   case ZMQ_EVENT_LISTENING: link->door.listener = value; break;
   case ZMQ_EVENT_ACCEPTED:
     link->connections++;
+    if (value > 0 && link->options.on_come && !link->closing)
+      link->options.on_come(link->options.context, link, value);
     tell_connections(link, false);
     break;
   case ZMQ_EVENT_ACCEPT_FAILED:

@@ -45,6 +45,8 @@ struct link_options {
   void (*on_turn_end)(void *context, struct link *link); /* after the last message of a turn (group commit hangs here); may be NULL */
   void (*on_writable)(void *context, struct link *link); /* asked for by link_want_writable; may be NULL */
   void (*on_event)(void *context, struct link *link, enum link_event event); /* DEALER; may be NULL */
+  /* ROUTER with on_connections: a connection has come, and proved nothing yet. Its number is that of link_message. May be NULL. */
+  void (*on_come)(void *context, struct link *link, int32_t connection);
   /* ROUTER: a connection has ended; its number is that of link_message, and free for others from now on. What it had sent may still be
    * heard afterwards. A message of a later connection with the number is not heard before. May be NULL. */
   void (*on_gone)(void *context, struct link *link, int32_t connection);
@@ -69,7 +71,8 @@ int link_connect(struct link *link, const char *endpoint, struct failure *failur
 
 /* Sends all frames of the message or none of it, without waiting. MUSTER_OK: frames were taken over (and are lost where
  * the connection breaks now). MUSTER_ERR_AGAIN: queue full or no connection, message unchanged. MUSTER_ERR_NOT_FOUND: no
- * such peer any more (ROUTER), message unchanged. */
+ * such peer any more (ROUTER), message unchanged. A ROUTER's message with the number of its connection is taken only while the kernel takes
+ * more for that: the queue counts messages, and so many large ones for one who reads none would be much memory. */
 int link_send(struct link *link, struct link_message *message);
 /* on_writable will be called once when some peer may be written to again. */
 void link_want_writable(struct link *link);

@@ -30,7 +30,7 @@ const char *link_frame_property(struct link_frame *f,
 /* One message, as received or to be sent. On a ROUTER identity names the peer; elsewhere identity_size is 0. A peer with
  * a longer identity is not heard. */
 struct link_message {
-  int32_t connection; /* on a ROUTER: its number among those that are open now, the descriptor; 0: not known */
+  int32_t connection; /* on a ROUTER: its number among those that are open now, the descriptor; 0: not known. To be sent: see link_send */
   uint8_t identity[LINK_IDENTITY_BYTES];
   uint32_t identity_size;
   uint32_t frame_count; /* more than LINK_FRAMES came: excess is dropped and frame_count is LINK_FRAMES + 1 */

@@ -1,6 +1,7 @@
 #include "core/link_socket.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,9 @@
 
 enum {
   HEARTBEAT_MS = 5000, /* a connecting link notices a peer that vanished without a word within HEARTBEAT_LOST_MS */
-  HEARTBEAT_LOST_MS = 15000
+  HEARTBEAT_LOST_MS = 15000,
+  ROUTER_SEND_BYTES = 256 * 1024, /* what the kernel takes of what a peer does not read; left to itself, 4 MiB */
+  UNACKNOWLEDGED_MS = 60000       /* as keep-alive notices one to whom nothing was sent; the kernel would try for a quarter of an hour */
 };
 
 static zmq_msg_t *frame_of(struct link_frame *f) { return (zmq_msg_t *)(void *)f; }
@@ -69,6 +72,13 @@ int link_socket_send_first(void *socket, struct link_frame *f, bool more)
   if (rc >= 0)
     return MUSTER_OK;
   return errno == EHOSTUNREACH ? MUSTER_ERR_NOT_FOUND : MUSTER_ERR_AGAIN;
+}
+
+/* A number that is another's by now says something wrong, and the message goes a little later. */
+bool link_socket_is_full(int32_t connection)
+{
+  struct pollfd p = {.fd = connection, .events = POLLOUT};
+  return poll(&p, 1, 0) == 0;
 }
 
 /* ---- listening ---- */
@@ -157,9 +167,10 @@ static bool set_options(void *s, const struct link_options *o)
             (!bytes_max || zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max) == 0) &&
             (!o->handshake_ms || set_number(s, ZMQ_HANDSHAKE_IVL, (int)o->handshake_ms) == 0) && set_number(s, ZMQ_TCP_KEEPALIVE, 1) == 0 &&
             set_number(s, ZMQ_TCP_KEEPALIVE_IDLE, 30) == 0 && set_number(s, ZMQ_TCP_KEEPALIVE_INTVL, 10) == 0 &&
-            set_number(s, ZMQ_TCP_KEEPALIVE_CNT, 3) == 0;
+            set_number(s, ZMQ_TCP_KEEPALIVE_CNT, 3) == 0 && set_number(s, ZMQ_TCP_MAXRT, UNACKNOWLEDGED_MS) == 0;
   if (o->kind == LINK_ROUTER)
-    return ok && set_number(s, ZMQ_ROUTER_MANDATORY, 1) == 0 && set_number(s, ZMQ_ROUTER_HANDOVER, o->handover) == 0;
+    return ok && set_number(s, ZMQ_ROUTER_MANDATORY, 1) == 0 && set_number(s, ZMQ_ROUTER_HANDOVER, o->handover) == 0 &&
+           set_number(s, ZMQ_SNDBUF, ROUTER_SEND_BYTES) == 0;
   return ok && set_number(s, ZMQ_IMMEDIATE, 1) == 0 && set_number(s, ZMQ_RECONNECT_IVL, -1) == 0 &&
          set_number(s, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) == 0 && set_number(s, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_LOST_MS) == 0 &&
          (!o->routing_id || zmq_setsockopt(s, ZMQ_ROUTING_ID, o->routing_id, strlen(o->routing_id)) == 0);

@@ -21,6 +21,7 @@ bool link_socket_more(void *socket);                                 /* the fram
 int32_t link_socket_connection(struct link_frame *f);                /* the descriptor that it came from; 0: not known */
 int link_socket_events(void *socket);                                /* ZMQ_EVENTS; takes the edge of the descriptor */
 int link_socket_send(void *socket, struct link_frame *f, bool more); /* negative with errno: not taken */
+bool link_socket_is_full(int32_t connection);                        /* the kernel takes nothing more for that descriptor */
 /* The first frame of a message decides for all. MUSTER_OK, MUSTER_ERR_AGAIN, MUSTER_ERR_NOT_FOUND, as link_send. */
 int link_socket_send_first(void *socket, struct link_frame *f, bool more);
 

@@ -73,6 +73,7 @@ static int flow_send(struct ingest_flow *f, uint32_t slot)
   link_message_init(&m);
   memcpy(m.identity, peer->identity, peer->identity_size);
   m.identity_size = peer->identity_size;
+  m.connection = peer->gone ? 0 : peer->connection;
   m.frame_count = 2;
   link_frame_move(&m.frame[0], &b->header);
   link_frame_move(&m.frame[1], &b->answer);

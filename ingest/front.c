@@ -13,6 +13,7 @@
 #define FRONT_TURN_MESSAGES 16u /* a batch costs up to half a millisecond; words of the workers are waited for meanwhile */
 #define FRONT_QUEUE_MESSAGES                                                                                                               \
   LIMIT_CREDIT          /* a peer within its credit never meets the mark; one beyond it fills its own connection and nothing else */
+#define FRONT_NEAR 16u  /* with less than this part of the room free, strangers are to leave */
 #define FRONT_REOPEN 8u /* a door that was shut opens again with this part of the room free */
 #define FRONT_ROUTING_ID_BYTES 5u /* of one that libzmq made: a zero, then a number */
 
@@ -39,6 +40,11 @@ static void front_message(struct ingest_front *f, const struct ingest_sender *se
   ingest_gate_message(f->gate, sender, message, clock_monotonic_ns());
 }
 
+static enum ingest_origin front_origin(const struct ingest_front *f, const struct link *link)
+{
+  return link == f->link[INGEST_TCP] ? INGEST_TCP : INGEST_IPC;
+}
+
 /* NULL sender: one who may not speak. */
 static void front_on_message(struct ingest_front *f, struct link *link, const struct ingest_sender *sender, enum ingest_origin origin,
                              struct link_message *message)
@@ -46,6 +52,7 @@ static void front_on_message(struct ingest_front *f, struct link *link, const st
   struct ingest_flood *flood = &f->flood[origin];
   uint32_t peer = ingest_flood_peer(message->identity, message->identity_size);
   uint64_t admitted = f->gate->admitted;
+  ingest_strangers_speak(&f->strangers[origin], message->connection);
   if (sender)
     front_message(f, sender, message);
   if (f->gate->admitted != admitted || !ingest_flood_excess(flood, peer, message->connection, link_drains(link)))
@@ -84,10 +91,18 @@ static void front_on_tcp(void *context, struct link *link, struct link_message *
   front_on_message(f, link, allowed ? &sender : NULL, INGEST_TCP, message);
 }
 
+static void front_on_come(void *context, struct link *link, int32_t connection)
+{
+  struct ingest_front *f = context;
+  ingest_strangers_come(&f->strangers[front_origin(f, link)], connection, clock_monotonic_ns());
+}
+
 static void front_on_gone(void *context, struct link *link, int32_t connection)
 {
   struct ingest_front *f = context;
-  ingest_flood_gone(&f->flood[link == f->link[INGEST_TCP] ? INGEST_TCP : INGEST_IPC], connection);
+  enum ingest_origin origin = front_origin(f, link);
+  ingest_flood_gone(&f->flood[origin], connection);
+  ingest_strangers_gone(&f->strangers[origin], connection);
   ingest_flow_gone(f->gate->flow, connection);
 }
 
@@ -107,11 +122,39 @@ static void front_door(struct ingest_front *f, enum ingest_origin origin, bool s
                   connections >= f->connections_max[origin] ? "\"as many as its limit of open files and peers allow\"" : "flood");
 }
 
+/* The oldest strangers of that kind, until half of the room is free: each look at them lets in a crowd, or none. */
+static void front_end_strangers(struct ingest_front *f, enum ingest_origin of, uint32_t count, uint32_t most)
+{
+  uint64_t now_ns = clock_monotonic_ns();
+  uint32_t ended = 0;
+  for (int32_t oldest; count > most / 2 + ended && (oldest = ingest_strangers_take(&f->strangers[of], now_ns)) != 0; ended++)
+    link_end(f->link[of], oldest);
+  if (ended == 0)
+    return;
+  counters_begin(f->counters);
+  counters_add(f->counters, COUNTER_strangers_ended, ended);
+  counters_end(f->counters);
+  log_event_gated(&f->gate_strangers, LOG_WARN, "ingest.strangers-ended",
+                  "endpoint=%s connections=%" PRIu32 " ended=%" PRIu32 " cause=\"they had not said who they are, and room is short\"",
+                  of == INGEST_TCP ? "tcp" : "ipc", count, ended);
+}
+
+/* count: those that are open and not leaving. */
+static void front_make_room(struct ingest_front *f, uint32_t count)
+{
+  for (unsigned origin = 0; origin < 2; origin++) {
+    uint32_t most = f->connections_max[origin];
+    if (count >= most - most / FRONT_NEAR)
+      front_end_strangers(f, origin, count, most);
+  }
+}
+
 /* Where no descriptor is left, libzmq aborts at the next connection to an ipc socket; where a flood has still to be taken, each newcomer could
  * bring more of it. */
 static void front_doors(struct ingest_front *f, bool starved)
 {
   uint32_t count = link_connections(f->link[INGEST_IPC]) + link_connections(f->link[INGEST_TCP]);
+  front_make_room(f, count - f->strangers[INGEST_IPC].leaving - f->strangers[INGEST_TCP].leaving);
   for (unsigned origin = 0; origin < 2; origin++) {
     uint32_t most = f->connections_max[origin];
     bool full = f->is_shut[origin] ? count > most - most / FRONT_REOPEN : count >= most || (starved && origin == INGEST_TCP);
@@ -138,6 +181,8 @@ static void front_on_turn_end(void *context, struct link *link)
   front_doors(context, false);
 }
 
+void ingest_front_tick(struct ingest_front *f) { front_doors(f, false); }
+
 static void front_bound_connections(struct ingest_front *f, const struct config *config)
 {
   struct rlimit files;
@@ -152,7 +197,7 @@ static void front_bound_connections(struct ingest_front *f, const struct config 
 static void front_on_writable(void *context, struct link *link)
 {
   struct ingest_front *f = context;
-  ingest_flow_writable(f->gate->flow, link == f->link[INGEST_TCP] ? INGEST_TCP : INGEST_IPC);
+  ingest_flow_writable(f->gate->flow, front_origin(f, link));
 }
 
 int ingest_front_send(struct ingest_front *f, enum ingest_origin origin, struct link_message *message)
@@ -194,6 +239,7 @@ static struct link_options front_options(struct ingest_front *f, const struct co
       .handshake_ms = config->handshake_ms,
       .turn_messages = FRONT_TURN_MESSAGES,
       .on_writable = front_on_writable,
+      .on_come = front_on_come,
       .on_gone = front_on_gone,
       .on_connections = front_on_connections,
       .on_turn_end = front_on_turn_end,
@@ -251,7 +297,14 @@ int ingest_front_open(struct ingest_front *f, uv_loop_t *loop, struct ingest_gat
 {
   *f = (struct ingest_front){.gate = gate, .counters = counters};
   front_bound_connections(f, config);
-  int status = front_open_ipc(f, loop, data, config, index, failure);
+  uint32_t descriptors = f->connections_max[INGEST_IPC] + LIMIT_FILES_OWN + LIMIT_FILES_SPARE;
+  int status = ingest_strangers_init(&f->strangers[INGEST_IPC], descriptors);
+  if (status == MUSTER_OK)
+    status = ingest_strangers_init(&f->strangers[INGEST_TCP], descriptors);
+  if (status != MUSTER_OK)
+    failure_set(failure, status, "no memory for the table of connections");
+  else
+    status = front_open_ipc(f, loop, data, config, index, failure);
   if (status == MUSTER_OK && strcmp(config->listen, "none") != 0)
     status = front_open_tcp(f, loop, data, config, index, counters, failure);
   if (status != MUSTER_OK)
@@ -264,6 +317,7 @@ void ingest_front_close(struct ingest_front *f, uint32_t linger_ms)
   for (unsigned origin = 0; origin < 2; origin++) {
     link_close_lingering(f->link[origin], linger_ms);
     f->link[origin] = NULL;
+    ingest_strangers_finish(&f->strangers[origin]);
   }
   ingest_auth_close(f->auth);
   f->auth = NULL;

@@ -152,6 +152,8 @@ static void on_tick(uv_timer_t *timer)
   for (uint32_t i = 0; i < p->hops; i++)
     ingest_hop_tick(&p->hop[i], now_ns);
   ingest_flow_tick(&p->flow, now_ns);
+  if (p->is_ready)
+    ingest_front_tick(&p->front);
   if (p->ticks % GAUGES_TICKS == 0)
     ingest_flow_gauges(&p->flow);
   become_ready(p);

@@ -887,6 +887,51 @@ static void a_connection_can_be_ended_and_comes_back(void **state)
   pair_close(&p);
 }
 
+/* The queue has room for a thousand more; the kernel has not. */
+static void one_who_reads_nothing_is_sent_no_more_than_the_kernel_takes(void **state)
+{
+  (void)state;
+  for (unsigned tcp = 0; tcp < 2; tcp++) {
+    struct pair p;
+    char endpoint[300] = "tcp://127.0.0.1:*";
+    uint32_t sent = 0;
+    end_init(&p.router, LINK_ROUTER);
+    end_init(&p.dealer, LINK_DEALER);
+    p.router.options.on_gone = end_gone;
+    p.router.options.queue_messages = 2000;
+    p.dealer.options.receive_messages = 2;
+    if (!tcp)
+      endpoint_ipc(endpoint, "unread");
+    pair_open(&p, endpoint);
+    run_until(&p.loop, &p.dealer.connected, 1, 5000);
+    assert_int_equal(send_text(p.dealer.link, "here I am", 0), MUSTER_OK);
+    run_until(&p.loop, &p.router.messages, 1, 5000);
+    link_pause(p.dealer.link, true);
+    struct link_message m;
+    for (int status = MUSTER_OK; status == MUSTER_OK && sent < 1000; sent += status == MUSTER_OK) {
+      message_of(&m, "answer", 65536);
+      m.connection = p.router.last.connection;
+      memcpy(m.identity, p.router.last.identity, m.identity_size = p.router.last.identity_size);
+      status = link_send(p.router.link, &m);
+      assert_int_equal(m.frame_count, status == MUSTER_OK ? 0 : 2);
+      link_message_finish(&m);
+      run_for(&p.loop, 5); /* ZeroMQ's thread moves on what the kernel takes */
+    }
+    assert_in_range(sent, 1, 200);
+    link_want_writable(p.router.link);
+    link_pause(p.dealer.link, false);
+    run_until(&p.loop, &p.dealer.messages, sent, 10000);
+    assert_int_equal(p.dealer.messages, sent);
+    run_until(&p.loop, &p.router.writables, 1, 5000);
+    assert_int_equal(p.router.writables, 1);
+    message_of(&m, "answer", 65536);
+    m.connection = p.router.last.connection;
+    memcpy(m.identity, p.router.last.identity, m.identity_size = p.router.last.identity_size);
+    assert_int_equal(link_send(p.router.link, &m), MUSTER_OK);
+    pair_close(&p);
+  }
+}
+
 static int setup(void **state)
 {
   (void)state;
@@ -900,7 +945,7 @@ static int teardown(void **state)
 {
   (void)state;
   static const char *const names[] = {"private", "bounded", "nobody",   "full",   "closing", "again", "oversized", "frames",
-                                      "edge",    "edge",    "handover", "linger", "ipc",     "gone",  "door",      "end"};
+                                      "edge",    "unread",  "handover", "linger", "ipc",     "gone",  "door",      "end"};
   char path[300];
   link_context_finish(); /* hangs where a socket was left open */
   for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
@@ -928,6 +973,7 @@ int main(void)
       cmocka_unit_test(a_router_tells_who_is_gone),
       cmocka_unit_test(a_shut_door_keeps_newcomers_out_and_nobody_else),
       cmocka_unit_test(a_connection_can_be_ended_and_comes_back),
+      cmocka_unit_test(one_who_reads_nothing_is_sent_no_more_than_the_kernel_takes),
       cmocka_unit_test(only_an_allowed_key_gets_in),
       cmocka_unit_test(unusable_options_are_refused),
       cmocka_unit_test(what_lingers_goes_out_before_the_context_ends),

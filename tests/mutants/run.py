@@ -133,14 +133,15 @@ def unit_program(test):
 
 
 def is_flow(test):
-    return test[0].isdigit()
+    """Or one of the faults: whatever needs the whole program."""
+    return test[0].isdigit() or test.startswith("faults/")
 
 
 def look(test, seed, name):
     """None where the test is green, else what is red of it, as a sentence."""
     log = os.path.join(LOG, f"{name}-{test.replace('/', '-').replace(' ', '-')}.log")
     words = test.split()
-    command = [f"tests/flow/{words[0]}.py", *words[1:]] if is_flow(test) else [unit_program(test)]
+    command = [f"tests/{'' if '/' in words[0] else 'flow/'}{words[0]}.py", *words[1:]] if is_flow(test) else [unit_program(test)]
     code = run(command, log, FLOW_SECONDS if is_flow(test) else UNIT_SECONDS, seed)
     if code == 0:
         return None
