@@ -217,10 +217,10 @@ class Node:
 @contextlib.contextmanager
 def small_disk(t, size):
     """The data directory on a tmpfs of that size; Skipped where the machine does not allow it."""
-    t.data = t.path("small")
-    t.env["MUSTER_DATA"] = t.data
-    os.mkdir(t.data, 0o700)
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "none", t.data], capture_output=True).returncode:
+    at = t.data = t.path("small")
+    t.env["MUSTER_DATA"] = at
+    os.makedirs(at, 0o700, exist_ok=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "none", at], capture_output=True).returncode:
         raise Skipped("no permission to mount")
     try:
         yield
@@ -229,7 +229,7 @@ def small_disk(t, size):
             if p.poll() is None:
                 p.kill()
         time.sleep(0.2)
-        subprocess.run(["umount", "-l", t.data])
+        subprocess.run(["umount", "-l", at])
 
 
 def feed(process, stream, seconds):
