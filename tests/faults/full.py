@@ -19,8 +19,8 @@ from wire import ACCEPTED, BUSY, DUPLICATE, INVALID, RETRY, Answer, Client, reco
 
 PAGE = 4096
 SENDERS = 3
-NODES, ROUNDS = (14, 12) if FULL else (2, 2)  # nodes under load, and how often the disk of each fills
-STARTS, STOPS, COMMANDS = (120, 40, 40) if FULL else (4, 1, 2)  # COMMANDS: moments for each command
+NODES, ROUNDS = (8, 12) if FULL else (2, 2)  # nodes under load, and how often the disk of each fills
+STARTS, STOPS, COMMANDS = (60, 20, 30) if FULL else (4, 1, 2)  # COMMANDS: moments for each command
 RESERVE = 8 << 20
 NO_RESERVE = ("--workers", "2", "-s", "store.disk_reserve_bytes=0")
 ONE = os.environ.get("ONE", "").split(":")  # what a violation's replay line names: test, number

@@ -143,7 +143,8 @@ def pids_holding(directory):
 class Node:
     """`muster run`, from its start to its stop. Its standard error is kept in a file: the log is evidence."""
 
-    def __init__(self, test, *arguments, data=None, env=None, wait=True, variant=None, descriptors=None):
+    def __init__(self, test, *arguments, data=None, env=None, wait=True, variant=None, descriptors=None, before=None):
+        """before: called in the new process, as its limits are set."""
         self.test = test
         self.data = data or test.data
         self.log_path = test.path(f"node-{len(test.processes)}.log")
@@ -155,7 +156,7 @@ class Node:
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
         with open(self.log_path, "wb") as log:
             self.process = test.popen("run", "--data", self.data, *arguments, env=env, stderr=log, stdout=log, stdin=subprocess.DEVNULL,
-                                      start_new_session=True, variant=variant, preexec_fn=limited if descriptors else None)
+                                      start_new_session=True, variant=variant, preexec_fn=limited if descriptors else before)
         self.ready_line = None
         if wait:
             self.wait_ready()
