@@ -20,7 +20,8 @@ from wire import ACCEPTED, BUSY, DUPLICATE, INVALID, RETRY, Answer, Client, reco
 PAGE = 4096
 SENDERS = 3
 NODES, ROUNDS = (8, 12) if FULL else (2, 2)  # nodes under load, and how often the disk of each fills
-STARTS, STOPS, COMMANDS = (60, 20, 30) if FULL else (4, 1, 2)  # COMMANDS: moments for each command
+STARTS, STOPS, COMMANDS = (80, 20, 30) if FULL else (4, 1, 2)  # COMMANDS: moments for each command
+FRESH = range(STARTS) if FULL else (18, 31, 3, 9)  # pages that a first start finds; at 18 the lock file of a shard is made without its blocks
 RESERVE = 8 << 20
 NO_RESERVE = ("--workers", "2", "-s", "store.disk_reserve_bytes=0")
 ONE = os.environ.get("ONE", "").split(":")  # what a violation's replay line names: test, number
@@ -285,7 +286,8 @@ def at_start(t):
     with disk_of(t, "64m") as disk:
         for i in range(STARTS):
             former = (None, None, "stopped", "killed")[i % 4]
-            leave = random.Random(t.seed + i).randrange(0, 60 if former else 120) * PAGE
+            leave = random.Random(t.seed + i).randrange(0, 60) if former else FRESH[i // 4 * 2 + i % 2]
+            leave *= PAGE
             scenario(t, i, f"{leave} bytes left, store before: {former}", full_start, disk, former, leave)
 
 
