@@ -496,13 +496,6 @@ def put_list(t):
         f.write(t.list_before)
 
 
-def drops(t, entry):
-    """A request to drop: refused with a sentence or done when there is room."""
-    def run(out):
-        return t.muster("quarantine", "drop", entry, "--timeout", "20", code=None)
-    return run
-
-
 def news(t):
     def right(out, done):
         check_equal(t.muster("key", "show", os.path.join(out, "made.key")).text().strip(), re.search(r"\S{40}", done.text()).group(0), "the key in the file")

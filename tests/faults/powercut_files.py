@@ -10,7 +10,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "flow"))
 import disk  # noqa: E402
 import images  # noqa: E402
-from harness import SLOW, Failure, binary, check, check_equal, number  # noqa: E402
+from harness import SLOW, Failure, binary, check, check_equal, delimited, number  # noqa: E402
 
 IMAGES_SHORT = int(os.environ.get("IMAGES", "40"))
 PARTS = (700, 500, 900)  # records submitted before each round of commands
@@ -148,7 +148,6 @@ def content(path):
 
 def sorted_records(stream):
     """An export goes by shard, so what was added later stands elsewhere than in one of all."""
-    from harness import delimited
     return sorted(delimited(stream))
 
 
