@@ -1,6 +1,7 @@
 /* The order in which things come to the disk: the system's calls to write and to sync are looked at. The functions below stand in the
  * place of libc's, for LMDB as well. (That a sync that fails stops the store: test_commit.c.) */
 #include "fixture.h"
+#include "store/env.h"
 
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
