@@ -19,7 +19,7 @@ from wire import ACCEPTED, BUSY, DUPLICATE, INVALID, RETRY, Answer, Client, reco
 
 PAGE = 4096
 SENDERS = 3
-NODES, ROUNDS = (8, 12) if FULL else (2, 2)  # nodes under load, and how often the disk of each fills
+NODES, ROUNDS = (8, 12) if FULL else (2, 1)  # nodes under load, and how often the disk of each fills
 STARTS, STOPS, COMMANDS = (80, 20, 30) if FULL else (4, 1, 2)  # COMMANDS: moments for each command
 FRESH = range(STARTS) if FULL else (18, 31, 3, 9)  # pages that a first start finds; at 18 the lock file of a shard is made without its blocks
 RESERVE = 8 << 20
