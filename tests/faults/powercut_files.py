@@ -12,8 +12,8 @@ import disk  # noqa: E402
 import images  # noqa: E402
 from harness import SLOW, Failure, binary, check, check_equal, delimited, number  # noqa: E402
 
-IMAGES_SHORT = int(os.environ.get("IMAGES", "40"))
-PARTS = (700, 500, 900)  # records submitted before each round of commands
+IMAGES_SHORT = int(os.environ.get("IMAGES", "30"))
+PARTS = (500, 300, 600)  # records submitted before each round of commands
 
 
 # ---- the run that is recorded ----
@@ -50,7 +50,7 @@ class Run:
         self.notes.note(what="exported", cursor=self.cursor, bytes=os.path.getsize(self.t.path("disk/x.pb")))
 
     def backup(self, *more):
-        out, _ = self.command("backup", "b", *more)
+        out, _ = self.command("backup", "b", "--share", "100", *more)
         self.notes.note(what="backed", records=number(r"backed up: ([\d,]+) records", out))
 
     def restore(self, part):
