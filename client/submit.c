@@ -2,6 +2,7 @@
  * `muster submit`: the records of a file or of a pipe, through the client library, until each has its verdict. Running
  * it again is always right: what is stored already is answered DUPLICATE.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "client/progress.h"
 #include "client/source.h"
 #include "core/clock.h"
+#include "core/durable.h"
 #include "core/file.h"
 #include "core/keys.h"
 #include "muster/client.h"
@@ -38,6 +40,7 @@ struct submit {
   struct muster_client *client;
   struct progress progress;
   FILE *out;         /* of --verdicts */
+  int out_error;     /* errno of the first row that could not be written */
   bool verdicts_out; /* they go to standard output, the summary to standard error */
   uint64_t reasons[REASONS];
   uint64_t bad;             /* records of the input that could not be sent */
@@ -65,7 +68,8 @@ static const struct argp_option options[] = {
     {"verdicts", OPTION_VERDICTS, "FILE", 0,
      "Write one line a record as its verdict comes: number in the input (from 1), verdict, address (SHARD:SEQUENCE), reason, field number; "
      "tab separated, with a heading. LEFT_OUT is said of a record that could not be sent (a bad line, too many bytes); one without a line "
-     "has no verdict. `-`: on standard output, the summary then goes to standard error",
+     "has no verdict, or was not written down before the command was killed. When the command ends by itself every line is on the disk. "
+     "`-`: on standard output, the summary then goes to standard error",
      0},
     {"timeout", 't', "S", 0, "Give up after so many seconds without any answer, or with none but that a shard is down (default: 30)", 0},
     {"total", OPTION_TOTAL, "N", 0, "How many records a pipe will bring, so that the time left can be shown", 0},
@@ -122,18 +126,25 @@ static const struct argp argp = {options, parse, "FILE|-", doc, children, NULL, 
 
 /* ---- what the library tells ---- */
 
+/* Of a row; printed: what stdio said of it. */
+static void note_row(struct submit *s, int printed)
+{
+  if (printed < 0 && s->out_error == 0)
+    s->out_error = errno;
+}
+
 static void on_verdict(void *context, const struct muster_verdict *v)
 {
   struct submit *s = context;
+  const char *name = muster_verdict_name(v->verdict);
   if (v->verdict == MUSTER_INVALID && v->reason < REASONS)
     s->reasons[v->reason]++;
   if (!s->out)
     return;
-  fprintf(s->out, "%" PRIu64 "\t%s\t", v->tag, muster_verdict_name(v->verdict));
   if (v->verdict == MUSTER_INVALID)
-    fprintf(s->out, "-\t%s\t%" PRIu32 "\n", muster_reason_name(v->reason), v->field);
+    note_row(s, fprintf(s->out, "%" PRIu64 "\t%s\t-\t%s\t%" PRIu32 "\n", v->tag, name, muster_reason_name(v->reason), v->field));
   else
-    fprintf(s->out, "%" PRIu32 ":%" PRIu64 "\t-\t-\n", v->shard, v->sequence);
+    note_row(s, fprintf(s->out, "%" PRIu64 "\t%s\t%" PRIu32 ":%" PRIu64 "\t-\t-\n", v->tag, name, v->shard, v->sequence));
 }
 
 static void on_notice(void *context, const char *sentence)
@@ -184,7 +195,7 @@ static void tell_left_out(struct submit *s, const struct source_record *record)
 {
   s->bad++;
   if (s->out)
-    fprintf(s->out, "%" PRIu64 "\tLEFT_OUT\t-\t-\t-\n", record->number);
+    note_row(s, fprintf(s->out, "%" PRIu64 "\tLEFT_OUT\t-\t-\t-\n", record->number));
 }
 
 /* All records, then the wait for their verdicts. A fault of the input is told at once and remembered in *input_status. */
@@ -351,6 +362,23 @@ static int submit_open(struct submit *s, struct failure *failure)
   return submit_connect(s, failure);
 }
 
+/* Whoever reads the rows may throw his records away: they are on the disk before this command ends. */
+static int submit_end_verdicts(struct submit *s)
+{
+  struct failure failure = FAILURE_NONE;
+  int status = MUSTER_OK;
+  if (fflush(s->out) != 0)
+    note_row(s, -1);
+  if (s->out_error || ferror(s->out))
+    status = failure_set_errno(&failure, MUSTER_ERR_IO, s->out_error ? s->out_error : EIO, "%s could not be written whole", s->verdicts);
+  else
+    status = durable_sync_output(fileno(s->out), s->verdicts, &failure);
+  if (status != MUSTER_OK)
+    ops_complain(NAME, "%s; the records were submitted all the same", failure.text);
+  fclose(s->out);
+  return status;
+}
+
 int client_submit_main(int argc, char **argv)
 {
   struct submit s = {.batch = 1000, .window = 16, .timeout_s = 30};
@@ -370,11 +398,9 @@ int client_submit_main(int argc, char **argv)
     int status = submit_all(&s, &input_status);
     code = submit_end(&s, status, input_status, start_ns);
   }
-  if (s.out && !s.verdicts_out && (ferror(s.out) | fclose(s.out))) {
-    ops_complain(NAME, "%s could not be written whole; the records were submitted all the same", s.verdicts);
+  if (s.out && !s.verdicts_out && submit_end_verdicts(&s) != MUSTER_OK)
     code = code == EX_OK ? EX_IOERR : code;
-  }
   muster_client_destroy(s.client);
   source_close(s.source);
-  return ops_output_finish(NAME, code);
+  return s.verdicts_out ? ops_output_sync(NAME, code) : ops_output_finish(NAME, code);
 }

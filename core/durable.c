@@ -5,6 +5,7 @@
 #include <libgen.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/limits.h"
@@ -17,6 +18,28 @@ int durable_sync_folder(const char *path, struct failure *failure)
   if (fd >= 0)
     close(fd);
   return synced ? MUSTER_OK : failure_set_errno(failure, MUSTER_ERR_IO, error, "cannot sync the directory %s", path);
+}
+
+static int durable_sync_name(int fd, struct failure *failure)
+{
+  char link[32], path[LIMIT_PATH_BYTES];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  const ssize_t size = readlink(link, path, sizeof path - 1);
+  if (size <= 0)
+    return MUSTER_OK;
+  path[size] = '\0';
+  const char *folder = dirname(path);
+  return access(folder, R_OK) == 0 ? durable_sync_folder(folder, failure) : MUSTER_OK;
+}
+
+int durable_sync_output(int fd, const char *what, struct failure *failure)
+{
+  struct stat info;
+  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
+    return MUSTER_OK;
+  if (fsync(fd) != 0 && errno != EINVAL) /* EINVAL: a file system without syncs */
+    return failure_set_errno(failure, failure_status(errno, MUSTER_ERR_IO), errno, "%s cannot be synced; it may not be whole", what);
+  return durable_sync_name(fd, failure);
 }
 
 static int durable_write_all(int fd, const uint8_t *bytes, uint64_t size_bytes)

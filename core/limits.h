@@ -63,6 +63,12 @@
 #define LIMIT_INGEST_BESIDE_BYTES (256 * LIMIT_MIB)
 #define LIMIT_INGEST_WATCH_BYTES (64 * LIMIT_MIB)
 
+/* Memory of a worker beside its index: at rest, and for each ingest twice what that may have at the workers, which is a batch more than
+ * ingest.dispatch_bytes: once as it came, once as the pages of a commit. */
+#define LIMIT_WORKER_BYTES (42 * LIMIT_MIB)
+#define LIMIT_WORKER_INGEST_BYTES(dispatch_bytes) (2 * ((dispatch_bytes) + LIMIT_MESSAGE_BYTES))
+#define LIMIT_STACKS_BYTES (96 * LIMIT_MIB) /* of a process's threads, which RLIMIT_DATA counts whole */
+
 #define LIMIT_RECORD_REASONS 100u /* Reasons below it are of a record, which is INVALID for them */
 #define LIMIT_REASONS 300u        /* all Reasons are below it */
 

@@ -34,31 +34,75 @@ struct bounds {
   uint64_t most, left; /* the least of all groups above this process */
 };
 
-/* A group's bound holds for all below it, so each one on the way up is asked. */
-static struct bounds group_bounds(void)
+/* How a version of control groups shows them: where, how /proc/self/cgroup names the one of memory, and its files. */
+struct group_kind {
+  const char *root, *line, *most, *used, *cached;
+};
+static const struct group_kind group_kinds[] = {
+    {"/sys/fs/cgroup", "::/", "memory.max", "memory.current", "inactive_file"},
+    {"/sys/fs/cgroup/memory", ":memory:/", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"}};
+
+/* A line of memory.stat; 0 where it is not there. */
+static uint64_t read_stat(const char *path, const char *name)
 {
-  struct bounds b = {.most = UINT64_MAX, .left = UINT64_MAX};
-  char line[LIMIT_PATH_BYTES], group[LIMIT_PATH_BYTES] = "", path[LIMIT_PATH_BYTES + 64];
-  FILE *file = fopen("/proc/self/cgroup", "re");
+  char line[128];
+  uint64_t number = 0;
+  const size_t size = strlen(name);
+  FILE *file = fopen(path, "re");
   while (file && fgets(line, sizeof line, file))
-    if (strncmp(line, "0::/", 4) == 0)
-      memcpy(group, line + 3, strcspn(line + 3, "\n") + 1);
+    if (strncmp(line, name, size) == 0 && line[size] == ' ' && sscanf(line + size, "%" SCNu64, &number) == 1)
+      break;
+  if (file)
+    fclose(file);
+  return number;
+}
+
+/* The group of this process in that kind, "" where it is not told. */
+static void group_name(const struct group_kind *kind, char group[LIMIT_PATH_BYTES])
+{
+  char line[LIMIT_PATH_BYTES];
+  FILE *file = fopen("/proc/self/cgroup", "re");
+  group[0] = '\0';
+  while (file && fgets(line, sizeof line, file)) {
+    const size_t digits = strspn(line, "0123456789"), size = strlen(kind->line);
+    if (strncmp(line + digits, kind->line, size) == 0)
+      memcpy(group, line + digits + size - 1, strlen(line + digits + size - 1) + 1);
+  }
   if (file)
     fclose(file);
   group[strcspn(group, "\n")] = '\0';
+}
+
+/* A group's bound holds for all below it, so each one on the way up is asked. */
+static void group_bound(const struct group_kind *kind, struct bounds *b)
+{
+  char group[LIMIT_PATH_BYTES], path[LIMIT_PATH_BYTES + 64];
+  group_name(kind, group);
   for (char *end = group + strlen(group);; *end = '\0') {
     uint64_t most, used;
-    snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.max", group);
+    snprintf(path, sizeof path, "%s%s/%s", kind->root, group, kind->most);
     if (read_number(path, &most)) {
-      snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.current", group);
-      const uint64_t left = read_number(path, &used) && used < most ? most - used : 0;
-      b.most = most < b.most ? most : b.most;
-      b.left = left < b.left ? left : b.left;
+      snprintf(path, sizeof path, "%s%s/%s", kind->root, group, kind->used);
+      used = read_number(path, &used) ? used : most;
+      snprintf(path, sizeof path, "%s%s/memory.stat", kind->root, group);
+      const uint64_t cached = read_stat(path, kind->cached); /* pages of files, which the kernel gives up first, count as used */
+      used -= cached < used ? cached : used;
+      const uint64_t left = used < most ? most - used : 0;
+      b->most = most < b->most ? most : b->most;
+      b->left = left < b->left ? left : b->left;
     }
     end = strrchr(group, '/');
     if (!end)
-      return b;
+      return;
   }
+}
+
+static struct bounds group_bounds(void)
+{
+  struct bounds b = {.most = UINT64_MAX, .left = UINT64_MAX};
+  for (size_t i = 0; i < sizeof group_kinds / sizeof *group_kinds; i++)
+    group_bound(&group_kinds[i], &b);
+  return b;
 }
 
 uint64_t machine_memory_bytes(void)

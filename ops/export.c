@@ -26,7 +26,9 @@ static const struct argp_option options[] = {
 static const char doc[] = "Writes all records in order, shard by shard, to standard output."
                           "\v"
                           "Ends with `next cursor: SHARD:SEQ,...' on standard error, a position for every shard; --from goes on there, and "
-                          "writes what has come since as well. `complete' says that all was written that was there when it began.\n"
+                          "writes what has come since as well. Where standard output is a file, all that stands before the cursor is on "
+                          "the disk when it is printed. "
+                          "`complete' says that all was written that was there when it began.\n"
                           "\n"
                           "Example: muster export --format pb | muster submit --data /var/lib/other -";
 
@@ -121,10 +123,11 @@ int ops_export_main(int argc, char **argv)
     static char buffer[1 << 18];
     setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
     int status = write_all(&o, &shards, &cursor, &shard, &failure);
-    code = ops_output_finish("export", EX_OK);
+    code = ops_output_sync("export", EX_OK); /* a cursor that outlives the bytes before it would leave records out */
+    const bool written = code == EX_OK && !ops_output_broken();
     if (status != MUSTER_OK)
       code = ops_fail("export", &failure);
-    if (!ops_output_broken()) /* how much of it a reader that went away has seen is not known */
+    if (written) /* how much of it a reader that went away has seen is not known */
       print_cursor(&shards, &cursor, shard == shards.count);
   }
   ops_shards_close(&shards);

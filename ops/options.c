@@ -1,7 +1,7 @@
 #include "ops/options.h"
 
-#include <inttypes.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "core/durable.h"
 #include "ops/nearest.h"
 
 static error_t parse_data(int key, char *argument, struct argp_state *state)
@@ -204,4 +205,12 @@ int ops_output_finish(const char *command, int code)
     return code;
   ops_complain(command, "standard output could not be written: %s; what was printed is incomplete", strerror(errno ? errno : EIO));
   return EX_IOERR;
+}
+
+int ops_output_sync(const char *command, int code)
+{
+  struct failure failure = FAILURE_NONE;
+  if (ops_output_finish(command, EX_OK) != EX_OK)
+    return EX_IOERR;
+  return durable_sync_output(STDOUT_FILENO, "standard output", &failure) == MUSTER_OK ? code : ops_fail(command, &failure);
 }

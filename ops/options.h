@@ -30,6 +30,8 @@ int ops_fail(const char *command, const struct failure *failure);
 
 /* Flushes standard output: code where all was written or the reader has gone away (a closed pipe is no fault), else a sentence and 74. */
 int ops_output_finish(const char *command, int code);
+/* The same, and where it is a file, it is on the disk then: for whoever puts down, or throws away, something because of what was printed. */
+int ops_output_sync(const char *command, int code);
 /* Whether a write to standard output has failed: a long output stops early. To be asked right after writing, so that the cause is kept. */
 bool ops_output_broken(void);
 

@@ -114,49 +114,74 @@ int ops_preflight_judge(const struct config *c, rlim_t descriptors, rlim_t addre
                        c->peers, needed, (uint64_t)descriptors);
   uint64_t space = c->map_bytes + ADDRESS_SPACE_BESIDE_MAP + (c->workers ? c->index_bytes / c->workers : 0);
   if (address_space != RLIM_INFINITY && address_space < space) {
-    char have[TABLE_NUMBER], want[TABLE_NUMBER];
-    return failure_set(
-        failure, MUSTER_ERR_CONFIG,
-        "a shard needs %s of address space, and the limit is %s; raise the limit (ulimit -v), or lower map_bytes or index_bytes in [store]",
-        ops_table_bytes(want, space), ops_table_bytes(have, address_space));
+    return failure_set(failure, MUSTER_ERR_CONFIG,
+                       "a shard needs %" PRIu64 " bytes of address space, and the limit is %" PRIu64
+                       "; raise the limit (ulimit -v), or lower map_bytes or index_bytes in [store]",
+                       space, (uint64_t)address_space);
   }
   return MUSTER_OK;
 }
 
+/* Of one process, without its index. */
+static uint64_t ingest_bytes(const struct config *c) { return 2 * c->budget_bytes + LIMIT_INGEST_BESIDE_BYTES; }
+static uint64_t worker_bytes(const struct config *c)
+{
+  return LIMIT_WORKER_BYTES + c->ingests * LIMIT_WORKER_INGEST_BYTES(c->dispatch_bytes);
+}
+
+uint64_t ops_preflight_beside_index(const struct config *c) { return c->ingests * ingest_bytes(c) + c->workers * worker_bytes(c); }
+
+int ops_preflight_judge_data(const struct config *c, rlim_t data, struct failure *failure)
+{
+  const uint64_t ingest = ingest_bytes(c), worker = worker_bytes(c) + (c->workers ? c->index_bytes / c->workers : 0);
+  const uint64_t needed = (ingest > worker ? ingest : worker) + LIMIT_STACKS_BYTES;
+  if (data == RLIM_INFINITY || data >= needed)
+    return MUSTER_OK;
+  return failure_set(failure, MUSTER_ERR_CONFIG,
+                     "a process of this node needs up to %" PRIu64 " bytes of data, and the limit is %" PRIu64
+                     "; raise the limit (ulimit -d), or lower budget_bytes in [ingest] or index_bytes in [store]",
+                     needed, (uint64_t)data);
+}
+
 int ops_preflight_limits(const struct config *c, struct failure *failure)
 {
-  struct rlimit files, space;
-  if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_AS, &space) != 0)
+  struct rlimit files, space, data;
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_AS, &space) != 0 || getrlimit(RLIMIT_DATA, &data) != 0)
     return failure_set_errno(failure, MUSTER_ERR_CONFIG, errno, "the limits of this process cannot be read");
   files.rlim_cur = files.rlim_max;
   if (setrlimit(RLIMIT_NOFILE, &files) != 0)
     return failure_set_errno(failure, MUSTER_ERR_CONFIG, errno, "the limit of open files cannot be raised");
-  return ops_preflight_judge(c, files.rlim_cur, space.rlim_cur, failure);
+  const int status = ops_preflight_judge(c, files.rlim_cur, space.rlim_cur, failure);
+  return status == MUSTER_OK ? ops_preflight_judge_data(c, data.rlim_cur, failure) : status;
 }
 
 int ops_preflight_index(struct config *c, const struct ops_shards_survey *survey, uint64_t memory_bytes, struct failure *failure)
 {
   const uint64_t needed = store_index_bytes_needed(survey->records_most) * c->workers;
-  char has[TABLE_NUMBER], records[TABLE_NUMBER], machine[TABLE_NUMBER];
+  char records[TABLE_NUMBER];
+  const uint64_t beside = ops_preflight_beside_index(c), left = memory_bytes > beside ? memory_bytes - beside : 0;
   const bool chosen = c->index_bytes != 0;
-  if (!chosen)
-    c->index_bytes = memory_bytes / 2 > needed || !memory_bytes ? memory_bytes / 2 : needed;
+  if (!chosen) {
+    c->index_bytes = left < memory_bytes / 2 ? left : memory_bytes / 2;
+    c->index_bytes = c->index_bytes > needed || !memory_bytes ? c->index_bytes : needed;
+  }
   if (!c->index_bytes)
     return failure_set(failure, MUSTER_ERR_CONFIG, "how much memory this machine has cannot be told; set index_bytes in [store]");
-  ops_table_bytes(machine, memory_bytes);
-  if (memory_bytes && needed > memory_bytes)
+  const uint64_t index = c->index_bytes > needed ? c->index_bytes : needed;
+  ops_table_number(records, survey->records);
+  if (memory_bytes && index + beside > memory_bytes)
     return failure_set(failure, MUSTER_ERR_CONFIG,
-                       "the index of %s records needs %" PRIu64 " bytes of memory, and this machine has %" PRIu64
-                       "; nothing was changed; run the node on a larger machine",
-                       ops_table_number(records, survey->records), needed, memory_bytes);
-  if (memory_bytes && c->index_bytes > memory_bytes)
-    return failure_set(failure, MUSTER_ERR_CONFIG, "index_bytes in [store] is %s, and this machine has %s of memory",
-                       ops_table_bytes(has, c->index_bytes), machine);
+                       "this node needs %" PRIu64 " bytes of memory, %" PRIu64
+                       " of them for the index%s, and this machine, or its control group, has %" PRIu64
+                       "; nothing was changed; lower budget_bytes in [ingest], which counts twice, or index_bytes in [store], which the %s "
+                       "records here need "
+                       "%" PRIu64 " of, or run the node on a larger machine",
+                       index + beside, index, chosen ? " (index_bytes)" : "", memory_bytes, records, needed);
   if (c->index_bytes < needed)
     return failure_set(failure, MUSTER_ERR_CONFIG,
                        "the index of %s records needs %" PRIu64 " bytes of memory, and index_bytes in [store] is %" PRIu64
                        "; nothing was changed; raise it to that at least, and to more for records to come",
-                       ops_table_number(records, survey->records), needed, c->index_bytes);
+                       records, needed, c->index_bytes);
   return MUSTER_OK;
 }
 

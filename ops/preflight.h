@@ -33,8 +33,14 @@ int ops_preflight_limits(const struct config *c, struct failure *failure);
 /* The judgement alone. */
 int ops_preflight_judge(const struct config *c, rlim_t descriptors, rlim_t address_space, struct failure *failure);
 
-/* Settles how much memory the index may have: what the settings say, or half of the machine's (memory_bytes; 0: not known), and judges it
- * against the machine and against what the fullest shard needs, which is a shard's part. MUSTER_ERR_CONFIG with the number needed. */
+/* The same of the bytes of data that one process may have: MUSTER_ERR_CONFIG with the number that the largest of them may need. */
+int ops_preflight_judge_data(const struct config *c, rlim_t data, struct failure *failure);
+
+/* What the processes of a node may hold at the most, the indexes left out, in bytes. */
+uint64_t ops_preflight_beside_index(const struct config *c);
+/* Settles how much memory the index may have: what the settings say, or half of the machine's (memory_bytes; 0: not known) as far as the other
+ * holders leave it, and judges it against the machine and against what the fullest shard needs, which is a shard's part. MUSTER_ERR_CONFIG
+ * with the number needed. */
 int ops_preflight_index(struct config *c, const struct ops_shards_survey *survey, uint64_t memory_bytes, struct failure *failure);
 
 /* Logs a warning where the disk has less free than the watermark: the node starts, can be read, answers BUSY, and says so when it is ready.

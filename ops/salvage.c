@@ -124,7 +124,7 @@ static bool salvage_shard(struct salvaging *s, const char *path)
 static int conclude(struct salvaging *s)
 {
   char records[TABLE_NUMBER], lost[TABLE_NUMBER], uncertain[TABLE_NUMBER];
-  const int code = ops_output_finish("salvage", EX_OK);
+  const int code = ops_output_sync("salvage", EX_OK);
   if (code || s->failure.status)
     return code ? code : ops_fail("salvage", &s->failure);
   ops_table_number(records, s->records);

@@ -9,10 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/machine.h"
 #include "store/guard.h"
 
 #define ENV_DATABASES_MAX 8
 #define ENV_READERS_MAX 126
+#define ENV_LOCK_BYTES 8192 /* of lock.mdb, with so many readers */
 #define ENV_META_PAGES 2
 #define ENV_PAGE_BYTES_MIN 4096u
 
@@ -167,6 +169,26 @@ void store_env_find_map(struct store_env *e)
   store_guard_map(e->slot, e->map, e->map_size, e->path);
 }
 
+/* LMDB makes the lock file by its length alone and writes to it through memory, where a full disk has no other word than a signal. So its blocks
+ * are taken first; one that has its beginning already, where the first readers are, will do. A file that cannot be opened is LMDB's to tell.
+ * One that is whole is not opened: to close it would let go of what this process has locked there. */
+static int env_make_lock_room(const struct store_env *e)
+{
+  char path[LIMIT_PATH_BYTES];
+  struct stat st;
+  store_env_path(e, path, STORE_FILE_LOCK);
+  if (lstat(path, &st) == 0 && (uint64_t)st.st_blocks * 512 >= ENV_LOCK_BYTES)
+    return 0;
+  const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+  if (fd < 0)
+    return errno == ENOSPC ? ENOSPC : 0;
+  int error = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? posix_fallocate(fd, 0, ENV_LOCK_BYTES) : 0;
+  if (error && (uint64_t)st.st_blocks * 512 >= ENV_PAGE_BYTES_MIN)
+    error = 0;
+  close(fd);
+  return error;
+}
+
 static int env_open_guarded(struct store_env *e, unsigned flags)
 {
   struct store_guard g;
@@ -195,6 +217,8 @@ static int env_make(struct store_env *e, unsigned flags, uint64_t map_bytes)
     code = mdb_env_set_assert(e->lmdb, on_assertion);
   if (!code)
     code = mdb_env_set_userctx(e->lmdb, e);
+  if (!code && !(flags & MDB_NOLOCK))
+    code = env_make_lock_room(e);
   if (!code)
     code = env_open_guarded(e, flags);
   if (!code) {

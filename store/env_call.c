@@ -5,8 +5,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/limits.h"
+#include "core/machine.h"
 #include "store/guard.h"
 
+#define ENV_FULL_BYTES LIMIT_MIB /* free on a disk that is full: what a write was cut at */
 #define ENV_DIRTY_BYTES_MAX 65536u /* of a value that the transaction in hand has in memory: a refused record, or a day's rows in a leaf */
 
 /* ---- what LMDB's codes mean ---- */
@@ -201,6 +204,13 @@ int store_env_del(MDB_txn *txn, MDB_dbi dbi, MDB_val *key)
   return code;
 }
 
+/* A write that ends short, as the last one does for which there is room, is EIO to LMDB; where nothing is free now, that was the cause. */
+static int env_write_failure(const struct store_env *e, int code)
+{
+  uint64_t free_bytes;
+  return code == EIO && machine_disk_free(e->path, &free_bytes) == 0 && free_bytes < ENV_FULL_BYTES ? ENOSPC : code;
+}
+
 int store_env_commit(MDB_txn *txn)
 {
   struct store_env *e = env_of(txn);
@@ -213,7 +223,7 @@ int store_env_commit(MDB_txn *txn)
   }
   const int code = mdb_txn_commit(txn);
   store_guard_leave(&g);
-  return code;
+  return env_write_failure(e, code);
 }
 
 int store_env_begin_write(struct store_env *e, MDB_txn **txn)

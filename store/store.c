@@ -18,6 +18,7 @@
 #include "core/datadir.h"
 #include "core/durable.h"
 #include "core/fault.h"
+#include "core/log.h"
 #include "proto/digest.h"
 #include "store/guard.h"
 #include "store/hint.h"
@@ -373,6 +374,22 @@ static int fold_rest(struct store *s)
   return code;
 }
 
+/* What makes the next start fast. Where it cannot be written, as on a full disk, that one reads the journal instead. */
+static void leave_hint(struct store *s)
+{
+  struct failure failure = FAILURE_NONE;
+  char sentence[sizeof failure.text + 64];
+  const struct store_hint_state state = hint_state(s);
+  const int code = fold_rest(s);
+  if (code)
+    store_env_failure(&failure, &s->env, code, "the tally cannot be folded; nothing is lost, the next start reads the journal instead");
+  else if (!s->hint_valid && s->meta.records)
+    store_hint_write(&s->env, &state, &s->index, &failure);
+  if (failure.status)
+    log_event(LOG_WARN, "store.hint_not_written", "shard=%" PRIu32 " error=%s", s->meta.shard,
+              log_quote(sentence, sizeof sentence, failure.text));
+}
+
 void store_close(struct store *s)
 {
   if (!s)
@@ -380,10 +397,8 @@ void store_close(struct store *s)
   /* Records appended and not committed are in the index; it must not be written down with them. */
   const bool clean = !s->failure.status && !s->in_transaction;
   store_transaction_abort(s);
-  if (clean && fold_rest(s) == 0 && !s->hint_valid && s->meta.records) {
-    const struct store_hint_state state = hint_state(s);
-    store_hint_write(&s->env, &state, &s->index, NULL); /* without it the next start rebuilds, nothing else */
-  }
+  if (clean)
+    leave_hint(s);
   destroy(s);
 }
 

@@ -133,6 +133,27 @@ static void test_bytes_are_synced_before_their_name(void **state)
   expect_synced(path, 10);
 }
 
+/* What somebody has redirected into a file, its name included; of a pipe there is nothing to sync. */
+static void test_output_is_on_the_disk(void **state)
+{
+  (void)state;
+  char path[LIMIT_PATH_BYTES];
+  int ends[2];
+  below(path, "file");
+  const int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  assert_int_equal(write(fd, "first", 5), 5);
+  synced_count = 0;
+  assert_int_equal(durable_sync_output(fd, path, NULL), MUSTER_OK);
+  expect_synced(path, 5);
+  close(fd);
+  assert_int_equal(pipe(ends), 0);
+  synced_count = 0;
+  assert_int_equal(durable_sync_output(ends[1], "a pipe", NULL), MUSTER_OK);
+  assert_int_equal(synced_count, 0);
+  close(ends[0]);
+  close(ends[1]);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -140,6 +161,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(test_replace_file_that_fails_keeps_the_old, setup, teardown),
       cmocka_unit_test_setup_teardown(test_created_only_where_nothing_is, setup, teardown),
       cmocka_unit_test_setup_teardown(test_bytes_are_synced_before_their_name, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_output_is_on_the_disk, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,25 +4,21 @@ clients were told. From the record, disks are built as a cut may have left them;
 FORM=full tries every boundary of several runs. One image again: tests/faults/powercut.py --images LOG PLACE:VARIANT:SEED"""
 import json
 import os
-import random
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "flow"))
 import disk  # noqa: E402
-import scenarios  # noqa: E402
+import images  # noqa: E402
 import wire  # noqa: E402
-from harness import ROOT, SLOW, Failure, Test, check, check_equal, wait_until  # noqa: E402
+from harness import check, check_equal, wait_until  # noqa: E402
 from oracle import Oracle, conserved  # noqa: E402
 from wire import ACCEPTED, CONFLICT, DUPLICATE, INVALID, Client, record  # noqa: E402
 
-SHIM = os.path.join(scenarios.TOOLS, "record.so")
 FAR_FUTURE_US = 4 * 10**15
 IMAGES_SHORT = int(os.environ.get("IMAGES", "250"))
-SHARES = 2  # processes that judge images side by side
+LONGEST_SKEW = ("-s", "rules.future_skew_s=31536000")  # of what is refused otherwise, some comes in
 
 
 # ---- the run that is recorded ----
@@ -35,12 +31,12 @@ class Run:
         os.mkdir(t.path("disk"), 0o700)
         t.data = t.path("disk/d")
         self.notes = disk.Notes(self.log)
-        t.env.update(MUSTER_DATA=t.data, LD_PRELOAD=SHIM, RECORD_LOG=self.log, RECORD_ROOT=t.path("disk"))
+        t.env.update(MUSTER_DATA=t.data, LD_PRELOAD=images.SHIM, RECORD_LOG=self.log, RECORD_ROOT=t.path("disk"))
         self.sent, self.accepted = [], []
         self.keys = None
 
-    def start(self):
-        self.node = self.t.node("--workers", "2")
+    def start(self, *settings):
+        self.node = self.t.node("--workers", "2", *settings)
         self.client = Client(self.node.endpoints("ipc")[0])
         self.notes.note(what="ready", server=self.t.muster("key", "show").text())
 
@@ -82,11 +78,35 @@ class Run:
         self.keys = self.t.muster("key", "list").text()
         self.notes.note(what="keys", may=[self.keys])
 
-    def drop(self):
+    def listed(self):
         listing = self.t.muster("quarantine", "list", "--rows", "0").text()
         names = re.findall(r"^\s*(\d+:\d+)\b", listing, re.M)
         check(names, f"nothing was refused: {listing[-500:]}")
-        name = self.t.random.choice(names)
+        return names
+
+    def keys_in_a_row(self, made):
+        """As fast as they can be said, and the last word on each counts."""
+        for name in self.t.random.sample(list(made), len(made)) * 2:
+            self.key("allow", name, made[name])
+            if self.t.random.random() < 0.6:
+                self.key("revoke", name)
+
+    def replay(self):
+        """Refused while the node's clock was taken for right; replayed it is stored, and its entry goes."""
+        before = set(self.listed())
+        late = record(self.t.random, encounter_time=int((time.time() + 86400) * 1e6))
+        check_equal(self.submit([late])[0].verdict, INVALID, "verdict on a record of tomorrow")
+        name, = set(self.listed()) - before
+        self.stop()
+        self.start(*LONGEST_SKEW)
+        self.t.muster("quarantine", "replay", code=65)  # the others are refused again
+        self.notes.note(what="dropped", name=name)
+        check_equal(self.submit([late])[0].verdict, DUPLICATE, "verdict on what was replayed")  # claimed from here on
+        self.stop()
+        self.start()
+
+    def drop(self):
+        name = self.t.random.choice(self.listed())
         self.t.muster("quarantine", "drop", name)
         self.notes.note(what="dropped", name=name)
 
@@ -95,6 +115,7 @@ def record_run(t):
     run = Run(t)
     public = re.compile(r"\S{40}")
     made = [public.search(t.muster("key", "new", f"k{i}", "--out", t.path(f"k{i}.key")).text()).group(0) for i in range(3)]
+    burst = [public.search(t.muster("key", "new", f"r{i}", "--out", t.path(f"r{i}.key")).text()).group(0) for i in range(4)]
     verdicts = set()
     for part in range(3):
         run.start()
@@ -105,8 +126,12 @@ def record_run(t):
         run.submit([record(t.random) for _ in range((20, 2500, 6000)[part])])  # the index grows
         verdicts |= {w.verdict for w in run.submit([record(t.random, encounter_time=FAR_FUTURE_US)])}
         run.drop()
+        if part == 1:
+            run.replay()
         if part:
             run.key("revoke", f"k{part - 1}")
+        if part == 2:
+            run.keys_in_a_row({f"r{i}": key for i, key in enumerate(burst)})
         run.submit(run.batch())
         run.stop()
     check_equal(verdicts, {ACCEPTED, DUPLICATE, CONFLICT, INVALID}, "verdicts in the recorded run")
@@ -119,7 +144,7 @@ class Told:
     """What clients had been told when the log was as long as this."""
 
     def __init__(self):
-        self.server, self.keys, self.sent, self.heard = None, None, [], 0
+        self.server, self.keys, self.sent, self.heard, self.coming = None, None, [], 0, None
         self.accepted, self.claimed, self.dropped = {}, {}, set()
 
     def hear(self, note):
@@ -138,6 +163,20 @@ class Told:
             self.keys = note["may"]
         elif what == "dropped":
             self.dropped.add(note["name"])
+
+    def foresee(self, found):
+        """For each place, the allow-list that the change which goes on there makes."""
+        ahead, last = [None] * (len(found) + 1), None
+        for i in range(len(found) - 1, -1, -1):
+            if found[i].kind == disk.NOTE:
+                note = json.loads(found[i].data)
+                if note["what"] == "keys" and len(note["may"]) == 1:
+                    last = note["may"][0]
+            ahead[i] = last
+        return ahead
+
+    def judge(self, t, rnd):
+        judge(t, self, rnd)
 
 
 def resend(client, oracle, records, wanted=None):
@@ -188,112 +227,13 @@ def judge(t, told, rnd):
 
 def judge_keys(told, listing):
     if told.keys is not None:
-        check(listing in told.keys, f"the allow-list is neither the old nor the new one:\n{listing}\nwant one of {told.keys}")
-
-
-# ---- images ----
-
-def plan(log, rnd):
-    """Which images: (place, variant, seed). Place: so many entries of the log have been done."""
-    every = []
-    found = disk.entries(log)
-    for i, e in enumerate(found):
-        if e.kind in disk.SYNCS:
-            every += [(i, variant) for variant in ("none", "all", "part", "part", "part")] + [(i + 1, "none")]
-        elif e.kind == disk.NOTE:
-            every += [(i + 1, "none"), (i + 1, "part")]
-        elif rnd.random() < 0.5:
-            every.append((i + 1, "part"))
-    return [(place, variant, rnd.randrange(1 << 30)) for place, variant in every]
-
-
-def sample(rnd, specs, log):
-    """The short form: some of all, and of the few from before the node was ready more than their share."""
-    ready = next(i for i, e in enumerate(disk.entries(log)) if e.kind == disk.NOTE)
-    early, late = [s for s in specs if s[0] <= ready], [s for s in specs if s[0] > ready]
-    few = min(len(early), IMAGES_SHORT // 4)
-    return rnd.sample(early, few) + rnd.sample(late, min(len(late), IMAGES_SHORT - few))
-
-
-def judge_images(log, specs):
-    """In the order of their places, so that the log is gone through once. Prints violations, and last how many images and violations."""
-    root = os.path.join(os.path.dirname(log), "disk")
-    state, told, found, done, violations = disk.Disk(root), Told(), disk.entries(log), 0, 0
-    ahead = keys_ahead(found)
-    for place, variant, seed in sorted(specs):
-        while done < place:
-            e = found[done]
-            if e.kind == disk.NOTE:
-                told.hear(json.loads(e.data))
-            else:
-                state.do(e)
-            done += 1
-        if told.keys and told.keys[-1] is None:
-            told.keys[-1] = ahead[done]
-        t = Test("image", seed)
-        try:
-            state.leave(t.path("disk"), disk.Choose(variant, random.Random(seed)))
-            t.data = t.env["MUSTER_DATA"] = t.path("disk/d")
-            judge(t, told, random.Random(seed))
-        except (Failure, subprocess.TimeoutExpired, OSError) as why:
-            violations += 1
-            kept = os.path.join(os.path.dirname(log), f"image-{place}-{variant}-{seed}")
-            shutil.rmtree(kept, ignore_errors=True)
-            state.leave(kept, disk.Choose(variant, random.Random(seed)))
-            print(f"#   violation: a cut after {place} entries: {str(why)[-1500:]}\n#     kept: {kept}\n"
-                  f"#     replay: {os.path.relpath(__file__, ROOT)} --images {log} {place}:{variant}:{seed}", flush=True)
-        t.finish(keep=False)
-    print(f"{len(specs)} {violations}", flush=True)
-    return violations
-
-
-def keys_ahead(found):
-    """For each place, the allow-list that the change which goes on there makes."""
-    ahead, last = [None] * (len(found) + 1), None
-    for i in range(len(found) - 1, -1, -1):
-        if found[i].kind == disk.NOTE:
-            note = json.loads(found[i].data)
-            if note["what"] == "keys" and len(note["may"]) == 1:
-                last = note["may"][0]
-        ahead[i] = last
-    return ahead
-
-
-def judge_in_shares(t, log, specs):
-    with tempfile.TemporaryDirectory(prefix="muster-cut-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as fast:  # the record's disk is tried, not this one
-        env = {**os.environ, "TMPDIR": fast}
-        parts = [specs[i::SHARES] for i in range(SHARES)]
-        children = [subprocess.Popen([sys.executable, os.path.abspath(__file__), "--images", log, *(":".join(map(str, s)) for s in part)], env=env,
-                                     stdout=subprocess.PIPE, text=True) for part in parts if part]
-        for child in children:
-            out = child.communicate(timeout=7200 * SLOW)[0]
-            lines = out.splitlines()
-            check(lines and re.fullmatch(r"\d+ \d+", lines[-1]), f"the images were not judged to the end: exit {child.returncode}: {out[-1500:]}")
-            print("".join(line + "\n" for line in lines[:-1]), end="", flush=True)
-            images, violations = map(int, lines[-1].split())
-            scenarios.counted(images)
-            scenarios.violated(violations)
+        may = [told.coming if keys is None else keys for keys in told.keys]
+        check(listing in may, f"the allow-list is neither the old nor the new one:\n{listing}\nwant one of {may}")
 
 
 def power_cut(t):
     """a power cut at any moment: what was told before is there, once and whole, and the node goes on"""
-    for number in range(2 if scenarios.FULL else 1):
-        run = Test(f"run{number}", t.seed + number)
-        bad = True
-        try:
-            log = record_run(run)
-            specs = plan(log, run.random)
-            boundaries = len({place for place, variant, _ in specs if variant == "all"})
-            if not scenarios.FULL:
-                specs = sample(run.random, specs, log)
-            before = scenarios.violations
-            judge_in_shares(t, log, specs)
-            bad = scenarios.violations > before
-            print(f"#   {len(specs)} images of a run with {boundaries} sync boundaries (seed {run.seed})", flush=True)
-        finally:
-            run.finish(keep=bad)
+    images.cut(t, record_run, IMAGES_SHORT)
 
 
-if len(sys.argv) > 2 and sys.argv[1] == "--images":
-    sys.exit(1 if judge_images(sys.argv[2], [(int(p), v, int(s)) for p, v, s in (a.split(":") for a in sys.argv[3:])]) else 0)
-scenarios.main("powercut", [power_cut])
+images.main("powercut", [power_cut], Told())

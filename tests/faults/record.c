@@ -2,7 +2,7 @@
  * Preloaded into a node and its commands: appends to the log RECORD_LOG what they write below the directory RECORD_ROOT, and what they sync. One
  * write with O_APPEND for each entry, so the entries of all processes stand in one order. A write is logged before it is done and a sync
  * after: at any place of the log, all that may be on the disk stands before it, and what a sync has made durable stood before the sync began.
- * Stores into mapped memory are not seen (LMDB's are to lock.mdb alone, which says nothing after a power cut), and sync_file_range is not,
+ * Streams of stdio that write there are seen as well (standard output, what fdopen makes). Stores into mapped memory are not seen (LMDB's are to lock.mdb alone, which says nothing after a power cut), and sync_file_range is not,
  * as it promises nothing. tests/flow/disk.py reads the log.
  */
 #include <dlfcn.h>
@@ -44,7 +44,7 @@ static _Atomic uint32_t mates;
   if (!real_##name)                                                                                                                        \
   *(void **)&real_##name = dlsym(RTLD_NEXT, #name)
 
-__attribute__((constructor)) static void begin(void)
+static void begin(void)
 {
   const char *log = getenv("RECORD_LOG"), *below = getenv("RECORD_ROOT");
   REAL(int, open64, const char *, int, ...);
@@ -178,6 +178,16 @@ int mkdir(const char *name, mode_t mode)
 TWO_NAMES(rename, RENAME)
 TWO_NAMES(link, LINK)
 
+int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags)
+{
+  REAL(int, renameat2, int, const char *, int, const char *, unsigned);
+  char path[PATH_MAX], more[PATH_MAX];
+  const int result = real_renameat2(from_folder, from, to_folder, to, flags);
+  if (result == 0 && from_folder == AT_FDCWD && to_folder == AT_FDCWD && resolved(from, path) && resolved(to, more))
+    append_path(RENAME, 0, 0, path, more);
+  return result;
+}
+
 int unlink(const char *name)
 {
   REAL(int, unlink, const char *);
@@ -263,6 +273,66 @@ WRITE_PARTS_AT(pwritev64)
   }
 CUT(ftruncate)
 CUT(ftruncate64)
+
+/* ---- streams: libc's own write within them cannot be met from here, so those that write below the root write through ours ---- */
+
+static struct stream {
+  FILE *file;
+  int fd;
+} streams[8];
+
+static ssize_t stream_write(void *cookie, const char *bytes, size_t size)
+{
+  const struct stream *s = cookie;
+  const ssize_t put = write(s->fd, bytes, size);
+  return put < 0 ? 0 : put;
+}
+
+static int stream_close(void *cookie)
+{
+  struct stream *s = cookie;
+  s->file = NULL;
+  return close(s->fd);
+}
+
+/* NULL: not of a recorded file that is written. */
+static FILE *stream_of(int fd, const char *mode)
+{
+  char path[PATH_MAX];
+  struct stat info;
+  if (!recorded(fd, &info, path) || !S_ISREG(info.st_mode) || !strpbrk(mode, "wa"))
+    return NULL;
+  for (struct stream *s = streams; s < streams + sizeof streams / sizeof *streams; s++)
+    if (!s->file) {
+      s->fd = fd;
+      return s->file = fopencookie(s, "w", (cookie_io_functions_t){.write = stream_write, .close = stream_close});
+    }
+  abort(); /* a record with a hole would prove nothing */
+}
+
+FILE *fdopen(int fd, const char *mode)
+{
+  REAL(FILE *, fdopen, int, const char *);
+  FILE *file = stream_of(fd, mode);
+  return file ? file : real_fdopen(fd, mode);
+}
+
+int fileno(FILE *file)
+{
+  REAL(int, fileno, FILE *);
+  for (size_t i = 0; i < sizeof streams / sizeof *streams; i++)
+    if (streams[i].file && streams[i].file == file)
+      return streams[i].fd;
+  return real_fileno(file);
+}
+
+__attribute__((constructor)) static void begin_streams(void)
+{
+  begin();
+  FILE *out = stream_of(STDOUT_FILENO, "w");
+  if (out)
+    stdout = out;
+}
 
 /* ---- syncs ---- */
 

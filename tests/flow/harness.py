@@ -143,7 +143,8 @@ def pids_holding(directory):
 class Node:
     """`muster run`, from its start to its stop. Its standard error is kept in a file: the log is evidence."""
 
-    def __init__(self, test, *arguments, data=None, env=None, wait=True, variant=None, descriptors=None):
+    def __init__(self, test, *arguments, data=None, env=None, wait=True, variant=None, descriptors=None, before=None):
+        """before: called in the new process, as its limits are set."""
         self.test = test
         self.data = data or test.data
         self.log_path = test.path(f"node-{len(test.processes)}.log")
@@ -155,7 +156,7 @@ class Node:
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
         with open(self.log_path, "wb") as log:
             self.process = test.popen("run", "--data", self.data, *arguments, env=env, stderr=log, stdout=log, stdin=subprocess.DEVNULL,
-                                      start_new_session=True, variant=variant, preexec_fn=limited if descriptors else None)
+                                      start_new_session=True, variant=variant, preexec_fn=limited if descriptors else before)
         self.ready_line = None
         if wait:
             self.wait_ready()
@@ -217,10 +218,10 @@ class Node:
 @contextlib.contextmanager
 def small_disk(t, size):
     """The data directory on a tmpfs of that size; Skipped where the machine does not allow it."""
-    t.data = t.path("small")
-    t.env["MUSTER_DATA"] = t.data
-    os.mkdir(t.data, 0o700)
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "none", t.data], capture_output=True).returncode:
+    at = t.data = t.path("small")
+    t.env["MUSTER_DATA"] = at
+    os.makedirs(at, 0o700, exist_ok=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "none", at], capture_output=True).returncode:
         raise Skipped("no permission to mount")
     try:
         yield
@@ -229,7 +230,7 @@ def small_disk(t, size):
             if p.poll() is None:
                 p.kill()
         time.sleep(0.2)
-        subprocess.run(["umount", "-l", t.data])
+        subprocess.run(["umount", "-l", at])
 
 
 def feed(process, stream, seconds):

@@ -167,7 +167,9 @@ static void the_memory_of_the_index_is_judged_with_numbers(void **state)
   assert_int_equal(ops_preflight_index(&config, &survey, 8 * LIMIT_GIB, &failure), MUSTER_OK);
   assert_true(config.index_bytes == 4 * LIMIT_GIB);
   config.index_bytes = 0; /* half would be too little, all is enough */
-  assert_int_equal(ops_preflight_index(&config, &survey, needed + 1, &failure), MUSTER_OK);
+  const uint64_t beside = ops_preflight_beside_index(&config);
+  assert_true(beside == 768 * LIMIT_MIB + 2 * (42 + 16) * LIMIT_MIB);
+  assert_int_equal(ops_preflight_index(&config, &survey, needed + beside, &failure), MUSTER_OK);
   assert_true(config.index_bytes == needed);
   config.index_bytes = needed;
   assert_int_equal(ops_preflight_index(&config, &survey, 8 * LIMIT_GIB, &failure), MUSTER_OK);
@@ -177,19 +179,49 @@ static void the_memory_of_the_index_is_judged_with_numbers(void **state)
   snprintf(number, sizeof number, "%llu", (unsigned long long)needed);
   assert_non_null(strstr(failure.text, number));
   assert_non_null(strstr(failure.text, "index_bytes"));
+  snprintf(number, sizeof number, "needs %llu", (unsigned long long)(needed + beside));
   for (int chosen = 0; chosen < 2; chosen++) { /* a machine that is too small for what is stored */
     failure = FAILURE_NONE;
     config.index_bytes = chosen ? needed : 0;
-    assert_int_equal(ops_preflight_index(&config, &survey, needed - 1, &failure), MUSTER_ERR_CONFIG);
+    assert_int_equal(ops_preflight_index(&config, &survey, needed + beside - 1, &failure), MUSTER_ERR_CONFIG);
     assert_non_null(strstr(failure.text, number));
   }
   failure = FAILURE_NONE;
   config.index_bytes = 9 * LIMIT_GIB;
   assert_int_equal(ops_preflight_index(&config, &survey, 8 * LIMIT_GIB, &failure), MUSTER_ERR_CONFIG);
-  assert_non_null(strstr(failure.text, "9.0 GiB"));
+  snprintf(number, sizeof number, "needs %llu", (unsigned long long)(9 * LIMIT_GIB + beside));
+  assert_non_null(strstr(failure.text, number));
+  assert_non_null(strstr(failure.text, "index_bytes"));
+  failure = FAILURE_NONE; /* what the other holders need is not the index's */
+  config.index_bytes = 2 * LIMIT_GIB - beside + 1;
+  assert_int_equal(ops_preflight_index(&config, &survey, 2 * LIMIT_GIB, &failure), MUSTER_ERR_CONFIG);
+  config.index_bytes = 0;
+  failure = FAILURE_NONE;
+  assert_int_equal(ops_preflight_index(&config, &survey, LIMIT_GIB + 4 * LIMIT_MIB, &failure), MUSTER_OK);
+  assert_true(config.index_bytes == LIMIT_GIB + 4 * LIMIT_MIB - beside);
   failure = FAILURE_NONE;
   config.index_bytes = 0;
   assert_int_equal(ops_preflight_index(&config, &survey, 0, &failure), MUSTER_ERR_CONFIG);
+}
+
+static void a_limit_of_data_is_judged_with_the_number(void **state)
+{
+  (void)state;
+  struct config config;
+  struct failure failure = FAILURE_NONE;
+  char number[32];
+  config_defaults(&config);
+  config.workers = 2;
+  config.index_bytes = 64 * LIMIT_MIB;
+  const uint64_t needed = 768 * LIMIT_MIB + LIMIT_STACKS_BYTES; /* an ingest is the largest */
+  assert_int_equal(ops_preflight_judge_data(&config, RLIM_INFINITY, &failure), MUSTER_OK);
+  assert_int_equal(ops_preflight_judge_data(&config, needed, &failure), MUSTER_OK);
+  assert_int_equal(ops_preflight_judge_data(&config, needed - 1, &failure), MUSTER_ERR_CONFIG);
+  snprintf(number, sizeof number, "up to %llu", (unsigned long long)needed);
+  assert_non_null(strstr(failure.text, number));
+  config.index_bytes = 4 * LIMIT_GIB; /* now a worker is */
+  failure = FAILURE_NONE;
+  assert_int_equal(ops_preflight_judge_data(&config, 2 * LIMIT_GIB, &failure), MUSTER_ERR_CONFIG);
 }
 
 static void a_disk_that_cannot_be_asked_is_told(void **state)
@@ -236,6 +268,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(the_identity_is_the_stores, begin, end),
       cmocka_unit_test_setup_teardown(limits_are_judged_with_numbers, begin, end),
       cmocka_unit_test_setup_teardown(the_memory_of_the_index_is_judged_with_numbers, begin, end),
+      cmocka_unit_test(a_limit_of_data_is_judged_with_the_number),
       cmocka_unit_test_setup_teardown(a_disk_that_cannot_be_asked_is_told, begin, end),
       cmocka_unit_test_setup_teardown(the_soft_limit_of_descriptors_is_raised, begin, end),
   };

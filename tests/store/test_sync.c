@@ -1,7 +1,9 @@
 /* The order in which things come to the disk: the system's calls to write and to sync are looked at. The functions below stand in the
  * place of libc's, for LMDB as well. (That a sync that fails stops the store: test_commit.c.) */
 #include "fixture.h"
+#include "store/env.h"
 
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -14,6 +16,18 @@ static struct {
   enum call call[CALLS_MAX]; /* of data.mdb and of folders */
   struct stat folder[2];     /* synced last, and before that */
 } seen;
+
+static struct {
+  bool short_writes; /* of data.mdb: the half of each is done */
+  uint64_t free_bytes;
+} full;
+
+int statvfs(const char *path, struct statvfs *out)
+{
+  (void)path;
+  *out = (struct statvfs){.f_bavail = full.free_bytes / 4096, .f_frsize = 4096};
+  return 0;
+}
 
 static void watch(void)
 {
@@ -63,8 +77,9 @@ int fsync(int fd) { return saw_sync(fd, SYS_fsync); }
 
 ssize_t pwrite(int fd, const void *bytes, size_t size, off_t at)
 {
+  char name[256];
   saw_write(fd);
-  return syscall(SYS_pwrite64, fd, bytes, size, at);
+  return syscall(SYS_pwrite64, fd, bytes, full.short_writes && names_data(fd, name) ? size / 2 : size, at);
 }
 
 ssize_t write(int fd, const void *bytes, size_t size)
@@ -140,11 +155,47 @@ static void a_new_shard_has_its_names_on_the_disk(void **state)
   store_close(s);
 }
 
+/* The last write on a disk that fills is done in part, and LMDB calls that EIO. A node that is told of a broken disk ends; of a full one it waits. */
+static void a_write_that_ends_short_is_a_full_disk_where_nothing_is_free(void **state)
+{
+  struct fixture *x = *state;
+  static const struct {
+    uint64_t free_bytes;
+    int status;
+  } cases[] = {{0, MUSTER_ERR_FULL}, {100 * LIMIT_MIB, MUSTER_ERR_IO}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct failure failure = FAILURE_NONE;
+    struct store *s = fixture_open(x);
+    assert_int_equal(store_begin(s), MUSTER_OK);
+    fixture_put(s, 1000 + i, NULL);
+    full.free_bytes = cases[i].free_bytes;
+    full.short_writes = true;
+    assert_int_equal(store_commit(s, &failure), cases[i].status);
+    full.short_writes = false;
+    store_close(s);
+  }
+}
+
+/* LMDB writes there through memory: on a full disk a page without its block is a signal. */
+static void the_lock_file_has_its_blocks(void **state)
+{
+  struct fixture *x = *state;
+  char path[320];
+  struct stat st;
+  struct store *s = fixture_open(x);
+  fixture_file(x, path, STORE_FILE_LOCK);
+  assert_int_equal(stat(path, &st), 0);
+  assert_true(st.st_size >= 8192 && (uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size);
+  store_close(s);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(a_commit_is_on_the_disk_before_it_is_said, setup, teardown),
       cmocka_unit_test_setup_teardown(a_new_shard_has_its_names_on_the_disk, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_write_that_ends_short_is_a_full_disk_where_nothing_is_free, setup, teardown),
+      cmocka_unit_test_setup_teardown(the_lock_file_has_its_blocks, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
