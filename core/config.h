@@ -14,9 +14,10 @@
 
 struct config {
   /* [node] */
-  uint32_t workers; /* shards; 0: two, or what the store was created with */
-  uint32_t ingests; /* ingest processes */
-  char listen[256]; /* "tcp://127.0.0.1:7411" of ingest 0, the next has the next port; "none": no tcp; port 0: any free port */
+  uint32_t workers;   /* shards; 0: two, or what the store was created with */
+  uint32_t ingests;   /* ingest processes */
+  char listen[256];   /* "tcp://127.0.0.1:7411" of ingest 0, the next has the next port; "none": no tcp; port 0: any free port */
+  uint32_t frozen_ms; /* a worker or ingest that a signal has stopped for so long is killed and started again */
   char log_level[8];
   /* [ingest] */
   uint64_t budget_bytes;   /* bytes of batches held in memory, per ingest */
