@@ -59,7 +59,7 @@ def start(t, *arguments, env=None, spared=False, seconds=40):
 def end(node, spared=False):
     """SIGTERM, and until the supervisor is gone. spared: it may have been killed, or kept from answering everybody."""
     tell(node.process.pid, signal.SIGTERM)
-    code = node.process.wait(40 * SLOW)
+    code = node.process.wait(60 * SLOW)
     check(code in ((0, 75, -signal.SIGKILL) if spared else (0,)), f"exit {code} of the node\n{node.log()[-3000:]}")
     return code
 

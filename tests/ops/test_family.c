@@ -73,9 +73,10 @@ static void what_is_frozen_is_killed(void **state)
   (void)state;
   int fd;
   struct failure failure = FAILURE_NONE;
-  const pid_t child = leave_behind("worker-1", 60000);
+  const pid_t child = leave_behind("worker-1", 3000);
   kill(child, SIGSTOP);
   assert_int_equal(ops_family_claim(&data, SHORT_MS, &fd, &failure), MUSTER_OK);
+  kill(child, SIGCONT);
   const int status = status_of(child);
   assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
   close(fd);
@@ -88,7 +89,7 @@ static void what_cannot_be_ended_refuses_the_start(void **state)
   int fd;
   char pid[32];
   struct failure failure = FAILURE_NONE;
-  const pid_t child = leave_behind("run", 60000);
+  const pid_t child = leave_behind("run", 3000);
   assert_int_equal(ops_family_claim(&data, SHORT_MS, &fd, &failure), MUSTER_ERR_LOCKED);
   assert_int_equal(fd, -1);
   assert_non_null(strstr(failure.text, root));
