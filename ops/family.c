@@ -58,7 +58,11 @@ static void look(const struct datadir *data, struct left *left)
 static int claim(const struct datadir *data, uint32_t ends_ms, int fd, struct failure *failure)
 {
   struct left left = {.kill = true};
-  int error = family_lock(fd, ends_ms);
+  int error = family_lock(fd, 0);
+  if (error == EWOULDBLOCK) {
+    log_event(LOG_INFO, "node.waits", "cause=\"processes of a node that was killed are still ending\" limit_ms=%u", ends_ms);
+    error = family_lock(fd, ends_ms);
+  }
   if (error == EWOULDBLOCK) {
     look(data, &left);
     log_event(LOG_WARN, "node.leftovers", "killed=\"%s\" cause=\"their supervisor is dead and they did not end in %u ms\"", left.pids,

@@ -354,7 +354,7 @@ static void on_died(struct ops_process *p)
 static void kill_frozen(const struct node *n, struct ops_process *p, uint32_t count)
 {
   for (uint32_t i = 0; i < count; i++) {
-    if (ops_process_look(&p[i]) * BEAT_MS < n->frozen_ms)
+    if (ops_process_look(&p[i]) <= n->frozen_ms / BEAT_MS) /* two looks are one beat apart */
       continue;
     log_event(LOG_WARN, "child.frozen", "child=%s child_pid=%d cause=\"stopped by a signal for %u ms\" killed=1", p[i].role,
               p[i].handle.pid, n->frozen_ms);

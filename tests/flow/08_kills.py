@@ -199,13 +199,13 @@ def client_killed(t):
 
 def frozen_node(t):
     """the whole node is frozen, as a machine is that is suspended: it goes on, nobody of it is killed for that, and submitters wait"""
-    node, oracle = t.node("-s", "node.frozen_ms=1000"), Oracle(t)
+    node, oracle = t.node("-s", "node.frozen_ms=3000"), Oracle(t)
     before = family(node)
     stream = t.generate(30000, t.random.randrange(1 << 30))
     submit = t.popen("submit", t.write("s.pb", stream), "--batch", "100", "--verdicts", t.path("v.tsv"), stdout=-1, stderr=-1)
     for pid in before:  # the supervisor among them: it must not count the time that it was frozen itself
         tell(pid, signal.SIGSTOP)
-    time.sleep(2.5)
+    time.sleep(3.5)
     check(all(state(pid) == "T" for pid in before), "something of the node runs")
     tell(node.process.pid, signal.SIGCONT)
     for pid in before:

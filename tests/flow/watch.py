@@ -86,12 +86,12 @@ class Watch:
         for role in self.roles:
             page = processes[role]
             check(self.pid.setdefault(role, page["pid"]) == page["pid"], f"{role} is not the process that it was: {self.node.log()[-3000:]}")
-            # What grows by design is told by the process itself: the index, in powers of its tables.
+            # What grows by design is told by the process itself: the index.
             index = page["counters"]["index_bytes"]
             self.add(f"{role} anonymous, beside its index", "MiB", 24, (anonymous_bytes(page["pid"]) - index) / MIB)
             self.add(f"{role} descriptors", "open", 6, descriptors(page["pid"]))
             if index:
-                self.add(f"{role} index a record", "bytes", 2, index / max(1, page["counters"]["store_records"]))
+                self.add(f"{role} index past 32 bytes a record", "MiB", 1, (index - 32 * page["counters"]["store_records"]) / MIB)
         for shard in sorted(os.listdir(os.path.join(self.t.data, "store"))):
             self.add(f"{shard} reader slots", "used", 3, reader_slots(os.path.join(self.t.data, "store", shard, "lock.mdb")))
         if latencies:

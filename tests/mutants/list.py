@@ -371,7 +371,7 @@ DEATHS = [
            ("ops/family.c", "  if (!page->alive || (strncmp(page->role, \"worker-\", 7) != 0 && strncmp(page->role, \"ingest-\", 7) != 0))\n", "  if (!page->alive)\n"),
            tests=["ops/test_family"]),
     mutant("frozen_child_stays", "a worker that is frozen is killed and started again within a stated time",
-           ("ops/supervise.c", "    if (ops_process_look(&p[i]) * BEAT_MS < n->frozen_ms)\n", "    if (ops_process_look(&p[i]) * BEAT_MS < n->frozen_ms || p[i].alive)\n"),
+           ("ops/supervise.c", "    if (ops_process_look(&p[i]) <= n->frozen_ms / BEAT_MS)", "    if (ops_process_look(&p[i]) <= n->frozen_ms / BEAT_MS || p[i].alive)"),
            tests=["ops/test_supervise", "08_kills frozen_for_good"]),
     mutant("child_that_waits_is_killed", "a worker that is slow, or waits for its disk, is not killed for that",
            ("ops/process.c", "state_of(p->handle.pid) == 'T'", "state_of(p->handle.pid) != 'R'"),
