@@ -28,10 +28,10 @@ WHOM = ["worker 0", "worker 1", "workers", "twice", "ingest", "supervisor", "nod
 class Round:
     """What one round does to whom; everything in it is drawn from the seed before it begins."""
 
-    def __init__(self, rnd, ingests):
+    def __init__(self, rnd, world):
         self.kind = rnd.choice(KINDS)
         self.whom = rnd.choice(WHOM[:-1] if self.kind in ("drain", "start") else WHOM)
-        self.point = rnd.choice(list(deaths.POINTS)) if self.kind == "point" else None
+        self.point = world.next_point() if self.kind == "point" else None
         self.hit = rnd.randrange(1, deaths.POINTS[self.point] + 1) if self.point else 0
         self.stand = rnd.random() < 0.45     # stand still, or die
         self.then_die = rnd.random() < 0.3   # where it stands
@@ -41,7 +41,6 @@ class Round:
         self.after = rnd.random() * 0.4      # seconds after the start or the end began
         self.pause = rnd.random() * 0.2      # between two deaths of "twice"
         self.clean = rnd.random() < 0.5      # a start after a clean end, with hints
-        self.ingests = ingests
 
     def __str__(self):
         how = f"stands still for {self.seconds:.2f} s{' and dies' if self.then_die else ''}" if self.stand else "dies"
@@ -74,7 +73,12 @@ class World:
         some, self.pool = self.pool[:count], self.pool[count:]
         return some
 
-    pool = []
+    pool, deck = [], []
+
+    def next_point(self):
+        """Each of them comes up before any comes again."""
+        self.deck = self.deck or self.t.random.sample(list(deaths.POINTS), len(deaths.POINTS))
+        return self.deck.pop()
 
     # ---- one round ----
 
@@ -216,7 +220,7 @@ def seeded_moments(t):
     """seeded moments and points: every verdict true, everything there once, whoever died or stood still"""
     world = World(t)
     for number in range(1, ROUNDS + 1):
-        r = Round(t.random, world.ingests)
+        r = Round(t.random, world)
         scenarios.counted()
         try:
             world.play(r)
