@@ -9,8 +9,8 @@
 #   make bench-where     where the time of a record goes, from a profile, in a table that adds up
 #   make bench-micro     nanoseconds a record of each step of a record's way
 #   make bench-check     instructions a record of each, against the baseline (bench-baseline: renews it)
-#   make kills      ROUNDS=1000  kill -9 at seeded moments, with an oracle outside the node
-#   make faults     FORM=full  power cuts, failing calls, damage and more, by the thousand: N scenarios, 0 violations (FORM=short: as in make test)
+#   make faults     FORM=full  power cuts, failing calls, damage, kills, freezes and more, by the thousand: N scenarios, 0 violations (FORM=short: as in make test)
+#   make soak       MINUTES=30  a node under load while faults of every kind come and go: nothing is lost, and nothing grows
 #   make fuzz       SECONDS=600  the fuzz targets, with libFuzzer and a driver of their own; TARGET=scan: one of them
 #   make mutants    ONLY=name  faults planted in a copy of the tree: each must turn a test red
 #   make coverage   lines of store, workers, ingest and proto that units and flows reach
@@ -32,7 +32,7 @@ endif
 
 VERSION := 0.1.0
 PREFIX  ?= /usr/local
-ROUNDS  ?= 1000
+MINUTES ?= 30
 SECONDS ?= 600
 
 PACKAGES_BUILD := gcc make pkg-config libzmq3-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler liblmdb-dev libuv1-dev \
@@ -81,7 +81,7 @@ say =
 else
 say = @printf '  %-5s %s\n' $(1) $(2);
 endif
-.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools faults-tools peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline kills fuzz tidy mutants coverage bench-backup faults \
+.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools faults-tools peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline soak fuzz tidy mutants coverage bench-backup faults \
         format install clean lib unit
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -245,13 +245,14 @@ bench-peers: deps-peers
 	@$(MAKE) --no-print-directory -j$$(nproc) all peers tools
 	@bench/peers.py
 
-kills: deps-test
-	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=faults all
-	@tests/kills.sh $(ROUNDS)
-
 faults: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all faults-tools
+	@$(MAKE) --no-print-directory -j$$(nproc) VARIANT=faults all
 	@FORM=$(or $(FORM),full) tests/faults/run.sh
+
+soak: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all faults-tools
+	@MINUTES=$(MINUTES) tests/faults/soak.py
 
 fuzz: deps-test
 	@tests/fuzz/run.sh $(SECONDS) $(TARGET)

@@ -49,6 +49,8 @@ static const struct config_key config_keys[] = {
     NUMBER("node", ingests, 1, LIMIT_INGESTS, 1, "", "Ingest processes"),
     TEXT("node", listen, CONFIG_LISTEN, "tcp://127.0.0.1:7411",
          "Where the first ingest listens, the next has the next port; none: ipc only; port 0: any"),
+    NUMBER("node", frozen_ms, 1000, 86400000, 10000, "ms",
+           "A worker or ingest that a signal (SIGSTOP) has stopped for so long is killed and started again"),
     TEXT("node", log_level, CONFIG_LEVEL, "info", "Lines below this level are not written: debug, info, warn, error"),
     NUMBER("node", shard_retry_ms, 1000, 3600000, 60000, "ms", "A shard that cannot be opened is tried again after so long"),
     SIZE("ingest", budget_bytes, LIMIT_WIRE_BYTES, 1024 * LIMIT_GIB, 256 * LIMIT_MIB,

@@ -14,9 +14,10 @@
 
 struct config {
   /* [node] */
-  uint32_t workers; /* shards; 0: two, or what the store was created with */
-  uint32_t ingests; /* ingest processes */
-  char listen[256]; /* "tcp://127.0.0.1:7411" of ingest 0, the next has the next port; "none": no tcp; port 0: any free port */
+  uint32_t workers;   /* shards; 0: two, or what the store was created with */
+  uint32_t ingests;   /* ingest processes */
+  char listen[256];   /* "tcp://127.0.0.1:7411" of ingest 0, the next has the next port; "none": no tcp; port 0: any free port */
+  uint32_t frozen_ms; /* a worker or ingest that a signal has stopped for so long is killed and started again */
   char log_level[8];
   uint32_t shard_retry_ms; /* a shard that is down is tried again after so long at the latest */
   /* [ingest] */

@@ -8,6 +8,7 @@
  *   run/endpoints        one endpoint a line, ipc first; written when ready, removed at stop
  *   run/endpoint-J       the same of ingest J alone, written by it
  *   run/counters/ROLE    counter pages
+ *   run/family.lock      held by the supervisor and its children together (ops/family.h)
  *   run/hand-N           what the worker of shard N has in hand (core/hand.h)
  *   run/submit[-J].sock  sockets; where a path would pass 107 bytes they live in the runtime directory named in run/sockets
  * Any process; the struct holds paths only and no descriptors but the lock's (in the supervisor).

@@ -19,6 +19,7 @@
 #include "core/child.h"
 #include "core/clock.h"
 #include "core/durable.h"
+#include "core/fault.h"
 #include "core/log.h"
 #include "ingest/front.h"
 #include "ingest/hop.h"
@@ -90,6 +91,7 @@ static void on_drain(void *context)
     return;
   log_event(LOG_INFO, "ingest.draining", "batches=%" PRIu32, p->flow.gather.held);
   uv_timer_start(&p->deadline, on_deadline, DRAIN_MS, 0);
+  (void)FAULT("ingest.draining");
   ingest_flow_drain(&p->flow);
 }
 
@@ -111,6 +113,7 @@ static void become_ready(struct process *p)
     return;
   }
   p->is_ready = true;
+  (void)FAULT("ingest.before-ready");
   child_ready(&p->child);
   log_event(LOG_INFO, "ingest.ready", "shards_serving=%" PRIu32 " shards=%" PRIu32, p->flow.shards_serving, p->flow.shards);
 }
@@ -298,6 +301,7 @@ int ingest_main(int argc, char **argv)
   static struct process process;
   struct process *p = &process;
   const struct child_place place = child_options(argc, argv, doc, "an ingest", LIMIT_INGESTS);
+  (void)FAULT("ingest.start");
   keep_memory();
   prctl(PR_SET_DUMPABLE, 0); /* ZeroMQ keeps the node's secret key as long as it serves: no core dump, and no debugger of the same user */
   if (uv_loop_init(&p->loop) != 0)

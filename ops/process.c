@@ -1,6 +1,7 @@
 #include "ops/process.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,12 +10,15 @@
 
 #include "core/child.h"
 #include "core/log.h"
+#include "ops/family.h"
 
 #define LIFELINE_FD 3
+static_assert(FAMILY_FD == LIFELINE_FD + 1, "a child's descriptors stand in a row");
 
-void ops_process_init(struct ops_process *p, uv_loop_t *loop, const char *kind, uint32_t index, const char *executable, const char *data)
+void ops_process_init(struct ops_process *p, uv_loop_t *loop, const char *kind, uint32_t index, const char *executable, const char *data,
+                      int family_fd)
 {
-  *p = (struct ops_process){.kind = kind, .index = index, .executable = executable, .data = data, .loop = loop};
+  *p = (struct ops_process){.kind = kind, .index = index, .executable = executable, .data = data, .family_fd = family_fd, .loop = loop};
   snprintf(p->role, sizeof p->role, "%s-%u", kind, index);
   ops_restart_init(&p->restart);
   uv_timer_init(loop, &p->again);
@@ -117,18 +121,19 @@ static int spawn(struct ops_process *p)
   snprintf(index, sizeof index, "%u", p->index);
   snprintf(role, sizeof role, "%s", p->kind);
   char *arguments[] = {name, role, option_data, (char *)(uintptr_t)p->data, option_index, index, NULL};
-  uv_stdio_container_t stdio[LIFELINE_FD + 1] = {
+  uv_stdio_container_t stdio[FAMILY_FD + 1] = {
       [STDIN_FILENO] = {.flags = UV_IGNORE},
       [STDOUT_FILENO] = {.flags = UV_INHERIT_FD, .data.fd = STDERR_FILENO}, /* what they may print is messages */
       [STDERR_FILENO] = {.flags = UV_INHERIT_FD, .data.fd = STDERR_FILENO},
-      [LIFELINE_FD] = {.flags = UV_CREATE_PIPE | UV_READABLE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->lifeline}};
+      [LIFELINE_FD] = {.flags = UV_CREATE_PIPE | UV_READABLE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->lifeline},
+      [FAMILY_FD] = {.flags = UV_INHERIT_FD, .data.fd = p->family_fd}};
   uv_process_options_t options = {
       .exit_cb = on_exit_of_child,
       .file = p->executable,
       .args = arguments,
       /* A session of its own: a signal to the terminal's or the shell's process group reaches the supervisor alone, and it decides who drains when. */
       .flags = UV_PROCESS_DETACHED,
-      .stdio_count = LIFELINE_FD + 1,
+      .stdio_count = FAMILY_FD + 1,
       .stdio = stdio};
   int error = uv_spawn(p->loop, &p->handle, &options);
   if (!error && uv_read_start((uv_stream_t *)&p->lifeline, on_buffer, on_heard) != 0)
@@ -140,6 +145,7 @@ void ops_process_start(struct ops_process *p)
 {
   assert(!p->alive && p->closing == 0);
   p->waiting = false;
+  p->stopped_looks = 0;
   p->heard_size = 0;
   p->cause[0] = '\0';
   ops_restart_started(&p->restart);
@@ -181,6 +187,27 @@ void ops_process_signal(struct ops_process *p, int signal)
 {
   if (p->alive && p->closing == 0)
     uv_process_kill(&p->handle, signal);
+}
+
+/* 'R', 'S', 'D', 'T' and so on, as proc(5) has it; '?' where it cannot be told. */
+static char state_of(int pid)
+{
+  char path[64], text[512];
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  const ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+  if (fd >= 0)
+    close(fd);
+  text[size > 0 ? size : 0] = '\0';
+  const char *at = strrchr(text, ')'); /* the name before it may hold anything */
+  return at && at[1] == ' ' && at[2] ? at[2] : '?';
+}
+
+uint32_t ops_process_look(struct ops_process *p)
+{
+  const bool stopped = p->alive && p->closing == 0 && state_of(p->handle.pid) == 'T';
+  p->stopped_looks = stopped ? p->stopped_looks + 1 : 0;
+  return p->stopped_looks;
 }
 
 void ops_process_finish(struct ops_process *p)

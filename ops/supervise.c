@@ -12,10 +12,12 @@
 #include <uv.h>
 
 #include "core/counters.h"
+#include "core/fault.h"
 #include "core/hand.h"
 #include "core/limits.h"
 #include "core/log.h"
 #include "ops/endpoints.h"
+#include "ops/family.h"
 #include "ops/outage.h"
 #include "ops/process.h"
 #include "ops/shards.h"
@@ -33,7 +35,8 @@ struct node {
   uv_loop_t loop;
   const struct datadir *data;
   const char *executable;
-  uint32_t workers, ingests;
+  uint32_t workers, ingests, frozen_ms;
+  int family_fd;
   struct ops_process worker[LIMIT_SHARDS], ingest[LIMIT_INGESTS];
   struct counters *page;
   struct ops_outages outages;
@@ -169,6 +172,7 @@ static void publish(struct node *n)
   }
   if (n->phase == SERVING)
     return;
+  (void)FAULT("run.before-ready");
   n->phase = SERVING;
   counters_state(n->page, PROCESS_SERVING);
   log_event(LOG_INFO, "node.ready", "workers=%u ingests=%u endpoints=%u", n->workers, n->ingests, count);
@@ -191,6 +195,7 @@ static void go_on_starting(struct node *n)
 {
   if (n->phase == STARTING_WORKERS && shards_settled(n)) {
     n->phase = STARTING_INGESTS;
+    (void)FAULT("run.workers-ready");
     for (uint32_t i = 0; i < n->ingests; i++)
       ops_process_start(&n->ingest[i]);
   } else if (n->phase == STARTING_INGESTS && all_ready(n->ingest, n->ingests) && shards_settled(n)) {
@@ -265,6 +270,7 @@ static void advance(struct node *n)
     n->phase = DRAINING_WORKERS;
     cancel_starts(n->worker, n->workers);
     signal_all(n->worker, n->workers, SIGTERM);
+    (void)FAULT("run.draining-workers");
     uv_timer_start(&n->deadline, on_drain_time_used_up, DRAIN_WORKERS_MS, 0);
   }
   if ((n->phase == DRAINING_WORKERS || n->phase == KILLING) && !any_alive(n->worker, n->workers) && !any_alive(n->ingest, n->ingests))
@@ -279,6 +285,7 @@ static void drain(struct node *n)
   log_event(LOG_INFO, "node.draining", "limit_ms=%u", DRAIN_INGESTS_MS + DRAIN_WORKERS_MS);
   cancel_starts(n->ingest, n->ingests);
   signal_all(n->ingest, n->ingests, SIGTERM);
+  (void)FAULT("run.draining");
   uv_timer_start(&n->deadline, on_drain_time_used_up, DRAIN_INGESTS_MS, 0);
   advance(n);
 }
@@ -450,6 +457,20 @@ static void on_died(struct ops_process *p)
 
 /* ---- the run ---- */
 
+/* Submitters are told RETRY and BUSY for the shard of a worker that is frozen, and its connections hang where an ingest is; nothing else would end that.
+ * Only a stopped process is meant: one that is slow, waits for its disk, or is new, is left alone however long that takes. Looks are counted and not time, so
+ * that a machine which was suspended, this process with the others, is no reason. */
+static void kill_frozen(const struct node *n, struct ops_process *p, uint32_t count)
+{
+  for (uint32_t i = 0; i < count; i++) {
+    if (ops_process_look(&p[i]) <= n->frozen_ms / BEAT_MS) /* two looks are one beat apart */
+      continue;
+    log_event(LOG_WARN, "child.frozen", "child=%s child_pid=%d cause=\"stopped by a signal for %u ms\" killed=1", p[i].role,
+              p[i].handle.pid, n->frozen_ms);
+    ops_process_signal(&p[i], SIGKILL);
+  }
+}
+
 static void on_beat(uv_timer_t *timer)
 {
   struct node *n = timer->data;
@@ -457,6 +478,8 @@ static void on_beat(uv_timer_t *timer)
   for (uint32_t i = 0; i < n->workers; i++)
     if (n->worker[i].ready && uv_now(&n->loop) - n->ready_ms[i] >= RESTART_QUIET_MS)
       ops_outages_end(&n->outages, i);
+  kill_frozen(n, n->worker, n->workers);
+  kill_frozen(n, n->ingest, n->ingests);
 }
 
 static void init_signal(struct node *n, uv_signal_t *handle, int number)
@@ -469,7 +492,7 @@ static void init_signal(struct node *n, uv_signal_t *handle, int number)
 static void init_processes(struct node *n, struct ops_process *p, uint32_t count, const char *kind)
 {
   for (uint32_t i = 0; i < count; i++) {
-    ops_process_init(&p[i], &n->loop, kind, i, n->executable, n->data->root);
+    ops_process_init(&p[i], &n->loop, kind, i, n->executable, n->data->root, n->family_fd);
     p[i].context = n;
     p[i].on_ready = on_ready;
     p[i].on_died = on_died;
@@ -520,6 +543,15 @@ static int last_word(const struct node *n)
   return EX_OK;
 }
 
+static void finish(struct node *n)
+{
+  counters_destroy(n->page);
+  if (n->family_fd >= 0)
+    close(n->family_fd);
+  uv_loop_close(&n->loop);
+  free(n);
+}
+
 int ops_supervise_run(const struct datadir *data, const struct config *config, uint64_t absent, const char *executable)
 {
   struct failure failure = FAILURE_NONE;
@@ -534,12 +566,16 @@ int ops_supervise_run(const struct datadir *data, const struct config *config, u
   n->executable = executable;
   n->workers = config->workers;
   n->ingests = config->ingests;
-  remove_leftovers(n);
+  n->frozen_ms = config->frozen_ms;
+  (void)FAULT("run.start");
   datadir_path(data, path, "run/counters");
-  if (counters_create(&n->page, path, "run", &failure) != MUSTER_OK) {
+  if (ops_family_claim(data, FAMILY_ENDS_MS, &n->family_fd, &failure) == MUSTER_OK) {
+    remove_leftovers(n);
+    counters_create(&n->page, path, "run", &failure);
+  }
+  if (failure.status != MUSTER_OK) {
     say("muster run: %s\n", failure.text);
-    uv_loop_close(&n->loop);
-    free(n);
+    finish(n);
     return muster_status_exit_code(failure.status);
   }
   init(n);
@@ -551,8 +587,7 @@ int ops_supervise_run(const struct datadir *data, const struct config *config, u
   ops_endpoints_remove(data, 1);
   datadir_remove_sockets(data);
   int code = last_word(n);
-  counters_destroy(n->page);
-  uv_loop_close(&n->loop);
-  free(n);
+  (void)FAULT("run.ended");
+  finish(n);
   return code;
 }

@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/machine.h"
 #include "store/guard.h"
 
 #define ENV_DATABASES_MAX 8

@@ -203,6 +203,7 @@ int store_hint_write(const struct store_env *e, const struct store_hint_state *s
     hint_write_stream(&s, state, x);
   int failed = s.failed ? (errno ? errno : ENOMEM) : 0;
   stream_finish(&s);
+  (void)FAULT("store.hint-written");
   if (!failed && rename(fresh, path) != 0)
     failed = errno;
   if (failed) {
@@ -211,6 +212,7 @@ int store_hint_write(const struct store_env *e, const struct store_hint_state *s
                              "shard %s: the index hint cannot be written; nothing is lost, the next start reads the journal instead",
                              e->path);
   }
+  (void)FAULT("store.hint-named");
   return durable_sync_folder(e->path, failure);
 }
 

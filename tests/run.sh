@@ -93,7 +93,7 @@ needs() { for suite in "$@"; do has "$suite" && return 0; done; return 1; }
 if has tidy; then one tidy tests/tidy.sh; fi
 before=$failed
 if needs builds flows faults coverage valgrind; then one build-gcc build release all unit tools peers faults-tools; fi
-if needs builds units mutants flows asan; then one build-faults build faults all unit; fi
+if needs builds units mutants flows faults asan; then one build-faults build faults all unit; fi
 if needs builds asan; then one build-asan build asan all unit; fi
 if has coverage; then one build-coverage build coverage all unit; fi
 if has builds; then one build-clang make --no-print-directory -j"$JOBS" B=$B/clang CC=clang all; fi
@@ -115,13 +115,15 @@ if has faults; then one faults env FORM=short SEED="${SEED:-21}" tests/faults/ru
 if has asan; then
   export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 MUSTER_SLOW=4
   units asan
-  ROUNDS=4 flows asan tests/flow/[0-9]*.py
+  flows asan tests/flow/[0-9]*.py
+  SEED="${SEED:-21}" ROUNDS=6 flows asan tests/faults/kills.py
   unset ASAN_OPTIONS UBSAN_OPTIONS MUSTER_SLOW
 fi
 if has coverage; then
   export MUSTER_SLOW=4
   units coverage
-  ROUNDS=4 flows coverage tests/flow/[0-9]*.py
+  flows coverage tests/flow/[0-9]*.py
+  SEED="${SEED:-21}" ROUNDS=6 flows coverage tests/faults/kills.py
   unset MUSTER_SLOW
 fi
 if has valgrind; then units release valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible; fi

@@ -85,6 +85,7 @@ static void on_refresh(uv_timer_t *timer)
 static void on_drain(void *context)
 {
   struct process *p = context;
+  (void)FAULT("worker.draining");
   for (unsigned turn = 0; turn < DRAIN_TURNS && p->link && link_turn(p->link) > 0; turn++)
     ;
   worker_leave(p->worker);
@@ -181,6 +182,7 @@ static int process_start(struct process *p, struct failure *failure)
 
   struct store_facts facts;
   store_facts(p->store, &facts);
+  (void)FAULT("worker.before-ready");
   log_event(LOG_INFO, "worker.ready", "shard=%" PRIu32 " shards=%" PRIu32 " records=%" PRIu64 " index=%s", p->shard, p->shards,
             facts.records, facts.rebuilt ? "rebuilt" : "loaded");
   child_ready(&p->child);
@@ -208,6 +210,7 @@ static void process_finish(struct process *p)
   worker_destroy(p->worker);
   hand_close(p->hand);
   store_close(p->store);
+  (void)FAULT("worker.store-closed");
   if (served)
     wait_since(start_ns, READ_NS);
   link_close_lingering(p->link, LINGER_MS);

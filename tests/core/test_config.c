@@ -41,6 +41,7 @@ static void test_defaults(void **state)
   assert_int_equal(c.workers, 0);
   assert_int_equal(c.ingests, 1);
   assert_string_equal(c.listen, "tcp://127.0.0.1:7411");
+  assert_int_equal(c.frozen_ms, 10000);
   assert_string_equal(c.log_level, "info");
   assert_int_equal(c.budget_bytes, 256 * LIMIT_MIB);
   assert_int_equal(c.credit, 16);
@@ -86,6 +87,7 @@ static void test_both_sides_of_every_bound(void **state)
   } bounds[] = {
       {"node.workers", NULL, "0", "64", "65"},
       {"node.ingests", "0", "1", "16", "17"},
+      {"node.frozen_ms", "999", "1000", "86400000", "86400001"},
       {"ingest.budget_bytes", "8388607", "8 MiB", "1 TiB", "1025 GiB"},
       {"ingest.credit", "0", "1", "1024", "1025"},
       {"ingest.dispatch_bytes", "4095", "4096", "1073741824", "1073741825"},
@@ -185,7 +187,7 @@ static void test_set_of_unknown_keys(void **state)
   static const struct {
     const char *key, *says;
   } wrong[] = {
-      {"node.worker", "unknown key \"worker\" in [node]; known: workers, ingests, listen, log_level"},
+      {"node.worker", "unknown key \"worker\" in [node]; known: workers, ingests, listen, frozen_ms, log_level"},
       {"nodes.workers", "unknown section \"nodes\"; known: node, ingest, store, rules"},
       {"workers", "section.key"},
       {"", "section.key"},
@@ -329,6 +331,7 @@ static void test_written_and_read_back(void **state)
   static const char *const settings[][2] = {
       {"node.workers", "64"},
       {"node.ingests", "16"},
+      {"node.frozen_ms", "2000"},
       {"node.log_level", "debug"},
       {"ingest.budget_bytes", "123456789"},
       {"ingest.credit", "3"},

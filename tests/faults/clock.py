@@ -11,30 +11,10 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "flow"))
 from harness import check, check_equal, delimited, feed, finished, summary, wait_until  # noqa: E402
 from oracle import Oracle, conserved  # noqa: E402
-from scenarios import FULL, TOOLS, counted, main  # noqa: E402
+from scenarios import FULL, Clock, counted, main  # noqa: E402
 
 HOUR_US = 3600 * 10**6
 JUMPS = [5 * HOUR_US, -5 * HOUR_US, 26 * HOUR_US, -9 * HOUR_US, 0, 400 * 24 * HOUR_US]
-
-
-class Clock:
-    """The wall clock of everything that this test starts from now on."""
-
-    def __init__(self, t):
-        self.path = t.path("clock")
-        t.env.update(LD_PRELOAD=os.path.join(TOOLS, "clock.so"), CLOCK_FILE=self.path)
-        self.jump(0)
-
-    def put(self, text):
-        with open(self.path + ".new", "w") as f:
-            f.write(text)
-        os.rename(self.path + ".new", self.path)
-
-    def jump(self, us):
-        self.put(f"{us} r")
-
-    def stop(self):
-        self.put(f"{time.time_ns() // 1000} s")
 
 
 def young(t):

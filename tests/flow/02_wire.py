@@ -268,7 +268,7 @@ def plain_tcp_client(t):
 
 def flood_does_not_delay_a_single_record(t):
     """behind a flood a single-record client waits a few batches, not the flood's whole queue"""
-    node = t.node("-s", "ingest.credit=256", "-s", "ingest.dispatch_bytes=1MiB")
+    node = t.node("-s", "ingest.credit=256", "-s", "ingest.dispatch_bytes=1MiB", "-s", "node.frozen_ms=600000")
     flood, single = connect(node), connect(node)
     records = delimited(t.generate(200000, t.seed % 1000))
     streams = [wire.stream_of(records[i:i + 1000]) for i in range(0, 200000, 1000)]

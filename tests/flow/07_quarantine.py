@@ -277,7 +277,7 @@ def many_poisons_do_not_end_the_node(t):
 
 def bystanders_of_another_ingest(t):
     """poison at one ingest never accuses honest records of another that are on their way to the same worker"""
-    node = t.node("--ingest", "2", "--workers", "1", variant="faults", env={"MUSTER_FAULT": POISON})
+    node = t.node("--ingest", "2", "--workers", "1", "-s", "node.frozen_ms=600000", variant="faults", env={"MUSTER_FAULT": POISON})
     honest, poisonous = node.endpoints("ipc")
     clients = [wire.Client(honest) for _ in range(6)]
     others = [wire.Client(poisonous) for _ in range(4)]

@@ -90,7 +90,7 @@ def flood_of_connections(t):
 
 def flood_against_a_shard_that_stands_still(t):
     """the same while the shards stand still: what others send is taken in, and answered when they go on"""
-    node = t.node("--listen", "tcp://127.0.0.1:0")
+    node = t.node("--listen", "tcp://127.0.0.1:0", "-s", "node.frozen_ms=600000")
     server = t.muster("key", "show").text().strip()
     endpoint = node.endpoints("tcp")[0]
     honest = [key_of(t, f"honest-{i}") for i in range(5)]

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import harness
 from harness import Failure, Skipped
@@ -42,6 +43,26 @@ def examine(title, replay, function, *arguments):
 def tools():
     """The shims and drivers, built where they are not."""
     subprocess.run(["make", "-s", "--no-print-directory", "-C", harness.ROOT, f"B={harness.BUILD}", "faults-tools"], check=True)
+
+
+class Clock:
+    """The wall clock of everything that this test starts from now on."""
+
+    def __init__(self, t):
+        self.path = t.path("clock")
+        t.env.update(LD_PRELOAD=os.path.join(TOOLS, "clock.so"), CLOCK_FILE=self.path)
+        self.jump(0)
+
+    def put(self, text):
+        with open(self.path + ".new", "w") as f:
+            f.write(text)
+        os.rename(self.path + ".new", self.path)
+
+    def jump(self, us):
+        self.put(f"{us} r")
+
+    def stop(self):
+        self.put(f"{time.time_ns() // 1000} s")
 
 
 def main(name, tests):

@@ -427,4 +427,32 @@ PRIVATE = [
            tests=["core/test_key_list"]),
 ]
 
-MUTANTS = DURABLE + ONCE + SEEN + VERDICTS + BOUNDS + PRIVATE
+DEATHS = [
+    mutant("started_beside_former_children", "a store has one owner and a socket one process: a node never starts beside what a dead one has left",
+           ("ops/family.c", "while (flock(fd, LOCK_EX | LOCK_NB) != 0) {", "while (flock(fd, LOCK_SH | LOCK_NB) != 0) {"),
+           tests=["ops/test_family", "ops/test_supervise", "08_kills supervisor_alone"]),
+    mutant("children_do_not_hold_the_lock", "a node never starts beside what a dead one has left: its children hold the lock as long as they run",
+           ("ops/process.c", "      [FAMILY_FD] = {.flags = UV_INHERIT_FD, .data.fd = p->family_fd}};", "      [FAMILY_FD] = {.flags = UV_IGNORE}};"),
+           tests=["ops/test_supervise", "08_kills supervisor_alone"]),
+    mutant("leftover_never_killed", "a node starts by itself after a crash, even where a child of the dead one is frozen",
+           ("ops/family.c", "  if (left->kill)\n", "  if (left->kill && !page->alive)\n"),
+           tests=["ops/test_family"]),
+    mutant("anybody_is_a_leftover", "nobody is killed but the children of a dead supervisor",
+           ("ops/family.c", "  if (!page->alive || (strncmp(page->role, \"worker-\", 7) != 0 && strncmp(page->role, \"ingest-\", 7) != 0))\n", "  if (!page->alive)\n"),
+           tests=["ops/test_family"]),
+    mutant("frozen_child_stays", "a worker that is frozen is killed and started again within a stated time",
+           ("ops/supervise.c", "    if (ops_process_look(&p[i]) <= n->frozen_ms / BEAT_MS)", "    if (ops_process_look(&p[i]) <= n->frozen_ms / BEAT_MS || p[i].alive)"),
+           tests=["ops/test_supervise", "08_kills frozen_for_good"]),
+    mutant("child_that_waits_is_killed", "a worker that is slow, or waits for its disk, is not killed for that",
+           ("ops/process.c", "state_of(p->handle.pid) == 'T'", "state_of(p->handle.pid) != 'R'"),
+           tests=["ops/test_supervise"]),
+    mutant("orphan_goes_on", "the children of a dead supervisor end by themselves",
+           ("core/child.c", "  if (size >= 0)\n    return; /* the supervisor has nothing to say here */\n",
+            "  if (size >= 0 || stream->data)\n    return; /* the supervisor has nothing to say here */\n"),
+           tests=["core/test_child", "08_kills supervisor_alone"]),
+    mutant("served_with_half_an_index", "a worker serves when its index is whole, and not before: one copy an id, after any crash",
+           ("store/store.c", "    if (placed)\n      return placed;\n", "    if (placed || next > s->meta.records / 2)\n      return placed;\n"),
+           tests=["store/test_store", "08_kills start_and_stop"]),
+]
+
+MUTANTS = DURABLE + ONCE + SEEN + VERDICTS + BOUNDS + PRIVATE + DEATHS

@@ -169,6 +169,7 @@ static void start(uint32_t workers, uint32_t ingests)
   config.workers = workers;
   config.ingests = ingests;
   config.shard_retry_ms = RETRY_MS;
+  config.frozen_ms = 1000;
   datadir_path(&data, path, "log");
   fflush(stdout);
   supervisor = fork();
@@ -465,6 +466,16 @@ static void a_deaf_ingest_is_killed_when_its_time_is_up(void **state)
   assert_int_equal(count_of("trace", "worker-0 told"), 1); /* the worker still closes in good order */
 }
 
+static pid_t pid_of(const char *role)
+{
+  struct counters_snapshot page;
+  struct failure failure = FAILURE_NONE;
+  char path[LIMIT_PATH_BYTES];
+  datadir_path(&data, path, "run/counters");
+  assert_int_equal(counters_read(path, role, &page, &failure), MUSTER_OK);
+  return (pid_t)page.pid;
+}
+
 static void a_worker_that_dies_while_ingests_drain_comes_back(void **state)
 {
   (void)state;
@@ -473,17 +484,51 @@ static void a_worker_that_dies_while_ingests_drain_comes_back(void **state)
   wait_for("log", "muster: ready:");
   kill(supervisor, SIGTERM);
   wait_for("log", "node.draining");
-  struct counters_snapshot page;
-  struct failure failure = FAILURE_NONE;
-  char path[LIMIT_PATH_BYTES];
-  datadir_path(&data, path, "run/counters");
-  assert_int_equal(counters_read(path, "worker-0", &page, &failure), MUSTER_OK);
-  kill((pid_t)page.pid, SIGKILL);
+  kill(pid_of("worker-0"), SIGKILL);
   for (unsigned i = 0; i < 1000 && count_of("trace", "worker-0 started") < 2; i++)
     nap();
   assert_int_equal(count_of("trace", "worker-0 started"), 2);
   kill(supervisor, SIGTERM);
   assert_int_equal(exit_code(), 75);
+}
+
+static void what_is_frozen_is_started_again(void **state)
+{
+  (void)state;
+  start(2, 1);
+  wait_for("log", "muster: ready:");
+  kill(pid_of("worker-1"), SIGSTOP);
+  wait_for("log", "event=child.frozen child=worker-1 ");
+  for (unsigned i = 0; i < 1000 && count_of("trace", "worker-1 started") < 2; i++)
+    nap();
+  assert_int_equal(count_of("trace", "worker-1 started"), 2);
+  assert_int_equal(count_of("trace", "worker-0 started"), 1); /* alive, and with nothing to do */
+  assert_int_equal(count_of("trace", "ingest-0 started"), 1);
+  kill(supervisor, SIGTERM);
+  assert_int_equal(exit_code(), 0);
+}
+
+/* The next one waits for what the dead one has left. */
+static void two_families_never_meet(void **state)
+{
+  (void)state;
+  start(1, 1);
+  wait_for("log", "muster: ready:");
+  const pid_t worker = pid_of("worker-0");
+  kill(worker, SIGSTOP);
+  kill(supervisor, SIGKILL);
+  assert_int_equal(waitpid(supervisor, NULL, 0), supervisor);
+  start(1, 1);
+  for (unsigned i = 0; i < 60; i++, nap()) /* longer than any start takes, and for that nothing is lost where it is not */
+    assert_int_equal(count_of("trace", "worker-0 started"), 1);
+  kill(worker, SIGCONT);
+  for (unsigned i = 0; i < 1000 && count_of("log", "muster: ready:") < 2; i++)
+    nap();
+  const char *text = text_of("trace"), *orphaned = strstr(text, "worker-0 orphaned"),
+             *second = strstr(strstr(text, "worker-0 started") + 1, "worker-0 started");
+  assert_true(orphaned && second && orphaned < second);
+  kill(supervisor, SIGTERM);
+  assert_int_equal(exit_code(), 0);
 }
 
 static void the_children_see_the_end_of_the_supervisor(void **state)
@@ -518,6 +563,8 @@ int main(int argc, char **argv)
       cmocka_unit_test_setup_teardown(a_second_signal_ends_at_once, begin, end),
       cmocka_unit_test_setup_teardown(a_deaf_ingest_is_killed_when_its_time_is_up, begin, end),
       cmocka_unit_test_setup_teardown(a_worker_that_dies_while_ingests_drain_comes_back, begin, end),
+      cmocka_unit_test_setup_teardown(what_is_frozen_is_started_again, begin, end),
+      cmocka_unit_test_setup_teardown(two_families_never_meet, begin, end),
       cmocka_unit_test_setup_teardown(the_children_see_the_end_of_the_supervisor, begin, end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,111 @@
+/* The lock of a family: the next supervisor waits for what a dead one has left, kills what does not end, and starts beside none of it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "core/counters.h"
+#include "ops/data_root.h"
+#include "ops/family.h"
+
+#define LONG_MS 10000u
+#define SHORT_MS 50u
+
+static void nap_ms(long ms) { nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL); }
+
+/* A child that holds the family's lock for so long, with a page of its own where it has a role; ready when it is there. */
+static pid_t leave_behind(const char *role, long ms)
+{
+  int fd, ready[2];
+  char byte;
+  struct failure failure = FAILURE_NONE;
+  assert_int_equal(ops_family_claim(&data, SHORT_MS, &fd, &failure), MUSTER_OK);
+  assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+  assert_int_equal(pipe(ready), 0);
+  const pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    struct counters *page = NULL;
+    char path[LIMIT_PATH_BYTES];
+    datadir_path(&data, path, "run/counters");
+    if (role && counters_create(&page, path, role, NULL) != MUSTER_OK)
+      _exit(99);
+    if (write(ready[1], "r", 1) != 1)
+      _exit(98);
+    nap_ms(ms);
+    _exit(0);
+  }
+  close(fd);
+  close(ready[1]);
+  assert_int_equal(read(ready[0], &byte, 1), 1);
+  close(ready[0]);
+  return child;
+}
+
+static int status_of(pid_t child)
+{
+  int status;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  return status;
+}
+
+static void what_ends_by_itself_is_waited_for(void **state)
+{
+  (void)state;
+  int fd;
+  struct failure failure = FAILURE_NONE;
+  const pid_t child = leave_behind("ingest-0", 100);
+  assert_int_equal(ops_family_claim(&data, LONG_MS, &fd, &failure), MUSTER_OK);
+  assert_int_equal(status_of(child), 0); /* not killed */
+  close(fd);
+}
+
+static void what_is_frozen_is_killed(void **state)
+{
+  (void)state;
+  int fd;
+  struct failure failure = FAILURE_NONE;
+  const pid_t child = leave_behind("worker-1", 3000);
+  kill(child, SIGSTOP);
+  assert_int_equal(ops_family_claim(&data, SHORT_MS, &fd, &failure), MUSTER_OK);
+  kill(child, SIGCONT);
+  const int status = status_of(child);
+  assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+  close(fd);
+}
+
+/* Nobody but a child is killed, and where nothing can be done the next node does not start beside what is there. */
+static void what_cannot_be_ended_refuses_the_start(void **state)
+{
+  (void)state;
+  int fd;
+  char pid[32];
+  struct failure failure = FAILURE_NONE;
+  const pid_t child = leave_behind("run", 3000);
+  assert_int_equal(ops_family_claim(&data, SHORT_MS, &fd, &failure), MUSTER_ERR_LOCKED);
+  assert_int_equal(fd, -1);
+  assert_non_null(strstr(failure.text, root));
+  snprintf(pid, sizeof pid, "pid %d", (int)child);
+  assert_null(strstr(failure.text, pid));
+  assert_int_equal(waitpid(child, NULL, WNOHANG), 0);
+  kill(child, SIGKILL);
+  status_of(child);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(what_ends_by_itself_is_waited_for, begin, end),
+      cmocka_unit_test_setup_teardown(what_is_frozen_is_killed, begin, end),
+      cmocka_unit_test_setup_teardown(what_cannot_be_ended_refuses_the_start, begin, end),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
