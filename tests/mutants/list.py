@@ -314,7 +314,7 @@ BOUNDS = [
            ("ingest/flow.c", "  flow_drop_unread(f, now_ns);\n", "  if (f->draining)\n    flow_drop_unread(f, now_ns);\n"),
            tests=["ingest/test_flow"]),
     mutant("short_write_is_a_broken_disk", "a full disk is waited for: a write that found room for its half alone is no broken disk",
-           ("store/env.c", "return code == EIO && machine_disk_free(e->path, &free_bytes) == 0 && free_bytes < ENV_FULL_BYTES ? ENOSPC : code;",
+           ("store/env_call.c", "return code == EIO && machine_disk_free(e->path, &free_bytes) == 0 && free_bytes < ENV_FULL_BYTES ? ENOSPC : code;",
             "return code == EIO && machine_disk_free(e->path, &free_bytes) != 0 ? ENOSPC : code;"),
            tests=["store/test_sync"]),
     mutant("lock_file_without_blocks", "a full disk is told as that: no store is called damaged because its lock file met one",
