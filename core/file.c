@@ -51,6 +51,22 @@ FILE *file_open_stream(enum file_name name, const char *what, const char *path, 
   return file;
 }
 
+ssize_t file_read_at(int fd, void *out, size_t size, uint64_t offset)
+{
+  size_t have = 0;
+  while (have < size) {
+    const ssize_t n = pread(fd, (uint8_t *)out + have, size - have, (off_t)(offset + have));
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n < 0)
+      return -1;
+    if (n == 0)
+      break;
+    have += (size_t)n;
+  }
+  return (ssize_t)have;
+}
+
 /* ---- writing ---- */
 
 static bool file_is_input(const struct stat *output, const char *input)

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "core/failure.h"
 
@@ -22,6 +23,9 @@ enum file_name { FILE_OF_PEOPLE, FILE_OF_NODE };
 int file_open(enum file_name name, const char *what, const char *path, uint64_t most_bytes, struct failure *failure);
 /* The same as a stream, or NULL. The caller closes it. */
 FILE *file_open_stream(enum file_name name, const char *what, const char *path, uint64_t most_bytes, struct failure *failure);
+
+/* Reads at an offset in full: how much there is, less than size where the file ends. -1 with errno where that much cannot be told. */
+ssize_t file_read_at(int fd, void *out, size_t size, uint64_t offset);
 
 /* A stream that writes to the file, made where it is not there and emptied, unless it is one of the inputs under whatever name, link or
  * descriptor: MUSTER_ERR_USAGE then, and it stays as it was; else MUSTER_ERR_CREATE. An input is a path, "-" for standard input; what

@@ -1,6 +1,7 @@
 /* `muster backup`: copies what a node has stored into a directory of its own, beside the running node, run by run; and checks such a directory. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -19,11 +20,11 @@
 
 struct backup_options {
   const char *data, *directory;
-  bool incremental, check;
+  bool incremental, check, no_quarantine;
   uint64_t share;
 };
 
-enum { KEY_CHECK = 256 };
+enum { KEY_CHECK = 256, KEY_NO_QUARANTINE };
 
 static const struct argp_option options[] = {
     {"incremental", 'i', NULL, 0, "add to the backup in DIR what has come since; where there is none yet, begin one", 0},
@@ -32,6 +33,7 @@ static const struct argp_option options[] = {
      "running "
      "node, 100 on a stopped one)",
      0},
+    {"no-quarantine", KEY_NO_QUARANTINE, NULL, 0, "leave the refused records out", 0},
     {"check", KEY_CHECK, NULL, 0, "back up nothing: read the backup in DIR and say whether all of it is whole; needs no node", 0},
     {0}};
 
@@ -45,6 +47,10 @@ static const char doc[] =
     "Killed or out of space, nothing that was whole is lost: the same command goes on from there, and a backup that was finished before "
     "stays "
     "as it was until the run has ended.\n"
+    "\n"
+    "Refused records that are damaged in the store are named and left out; all else is backed up, and the exit code is 1. A backup that "
+    "has "
+    "lost a file is not gone on with (65).\n"
     "\n"
     "Not in a backup: the node's key and the allow-list (copy DATA/keys, and keep it where secrets are kept), settings, and the index, "
     "which "
@@ -60,6 +66,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
   case 'i': o->incremental = true; return 0;
   case 's': ops_options_take_number(state, "--share", argument, 1, 100, &o->share); return 0;
   case KEY_CHECK: o->check = true; return 0;
+  case KEY_NO_QUARANTINE: o->no_quarantine = true; return 0;
   case ARGP_KEY_ARG:
     if (o->directory)
       argp_error(state, "one directory at a time; \"%s\" is a second one", argument);
@@ -68,7 +75,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
   case ARGP_KEY_END:
     if (!o->directory)
       argp_error(state, "name the directory of the backup: muster backup DIR");
-    if (o->check && (o->incremental || o->share))
+    if (o->check && (o->incremental || o->share || o->no_quarantine))
       argp_error(state, "--check goes alone: it writes nothing");
     return 0;
   default: return ARGP_ERR_UNKNOWN;
@@ -82,6 +89,7 @@ static const struct argp argp = {.options = options, .parser = parse, .doc = doc
 
 struct telling {
   bool terminal;
+  uint64_t left_out; /* sentences about refused records that are not in it */
   uint64_t shown_ns;
 };
 
@@ -101,6 +109,14 @@ static void clear_progress(struct telling *t)
   if (t->shown_ns)
     fputs("\r\033[K", stderr);
   t->shown_ns = 0;
+}
+
+static void on_left_out(void *context, const char *sentence)
+{
+  struct telling *t = context;
+  clear_progress(t);
+  ops_complain("backup", "%s", sentence);
+  t->left_out++;
 }
 
 static uint64_t all_records(const struct store_backup *b)
@@ -126,8 +142,11 @@ static void print_shards(const struct store_backup *b)
   for (uint32_t i = 0; i < b->shards; i++) {
     const struct store_backup_shard *s = &b->shard[i];
     text_hex128(head, s->head);
-    printf("shard %u: %s records in %u segment%s, chain head %s, %" PRIu64 " refused\n", i, ops_table_number(records, s->records),
+    printf("shard %u: %s records in %u segment%s, chain head %s, %" PRIu64 " refused", i, ops_table_number(records, s->records),
            s->segments, s->segments == 1 ? "" : "s", head, s->refused);
+    if (s->refused_left)
+      printf(", %" PRIu64 " left out", s->refused_left);
+    putchar('\n');
   }
 }
 
@@ -141,17 +160,18 @@ static int refuse_second(const struct store_backup *b, struct failure *failure)
                      ops_table_number(records, all_records(b)));
 }
 
-static int run(const struct backup_options *o, struct store_backup *b, struct ops_shards *shards, struct failure *failure)
+static int run(const struct backup_options *o, struct store_backup *b, struct ops_shards *shards, struct telling *telling,
+               struct failure *failure)
 {
-  struct telling telling = {.terminal = isatty(STDERR_FILENO)};
   const uint32_t share = o->share ? (uint32_t)o->share : datadir_node_pid(&shards->data) ? SHARE_PERCENT : 100;
-  const struct store_backup_pace pace = {.share_percent = share, .progress = on_progress, .context = &telling};
+  const struct store_backup_job job = {
+      .share_percent = share, .no_refused = o->no_quarantine, .progress = on_progress, .left_out = on_left_out, .context = telling};
   if (b->run && !o->incremental)
     return refuse_second(b, failure);
   if (nice(NICE) == -1) { /* at worst it is as it was */
   }
-  const int status = store_backup_run(b, shards->reader, shards->count, &pace, failure);
-  clear_progress(&telling);
+  const int status = store_backup_run(b, shards->reader, shards->count, &job, failure);
+  clear_progress(telling);
   return status;
 }
 
@@ -159,6 +179,7 @@ static int back_up(const struct backup_options *o)
 {
   static struct store_backup b; /* large, and there is one */
   struct ops_shards shards;
+  struct telling telling = {.terminal = isatty(STDERR_FILENO)};
   struct failure failure = FAILURE_NONE;
   char records[TABLE_NUMBER], more[TABLE_NUMBER];
   int status = ops_shards_open(&shards, o->data, &failure);
@@ -168,7 +189,7 @@ static int back_up(const struct backup_options *o)
   status = store_backup_create(&b, o->directory, &failure);
   if (status == MUSTER_OK) {
     before = all_records(&b);
-    status = run(o, &b, &shards, &failure);
+    status = run(o, &b, &shards, &telling, &failure);
     if (status == MUSTER_OK) {
       print_origin(&b);
       print_shards(&b);
@@ -178,7 +199,7 @@ static int back_up(const struct backup_options *o)
     store_backup_close(&b);
   }
   ops_shards_close(&shards);
-  return status == MUSTER_OK ? ops_output_finish("backup", EX_OK) : ops_fail("backup", &failure);
+  return status == MUSTER_OK ? ops_output_finish("backup", telling.left_out ? EXIT_FAILURE : EX_OK) : ops_fail("backup", &failure);
 }
 
 /* ---- a check ---- */

@@ -17,6 +17,12 @@
 size_t digest_canonical(const struct encounter_view *view, uint8_t *out);
 /* XXH3-128 in its canonical (big-endian) form, which is how every checksum and digest of 16 bytes is stored. */
 void digest_bytes(uint8_t digest[16], const void *bytes, size_t size);
+/* The same of bytes that come piece by piece: create on the heap (NULL: no memory), add, then end, which may be asked at any time. */
+struct digest_stream;
+struct digest_stream *digest_stream_create(void);
+void digest_stream_add(struct digest_stream *s, const void *bytes, size_t size);
+void digest_stream_end(const struct digest_stream *s, uint8_t digest[16]);
+void digest_stream_destroy(struct digest_stream *s);
 /* A canonical record hashes as it stands, another one is re-encoded on the stack first (at most LIMIT_RECORD_BYTES). */
 void digest_content(uint8_t digest[16], const struct encounter_view *view);
 

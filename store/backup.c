@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "core/durable.h"
-#include "core/file.h"
 #include "store/manifest.h"
 #include "store/refused.h"
 #include "store/segment.h"
@@ -146,22 +145,26 @@ static void fault(struct check *c, const char *format, ...)
 }
 
 /* Records before the first fault count as whole, and none after it: the chain is broken there. */
-static int check_blocks(struct check *c, const struct store_backup_segment *g, struct store_segment_walk *w, const char *file)
+static int check_blocks(struct check *c, const struct store_backup_segment *g, struct store_segment_walk *w, const char *file,
+                        struct failure *failure)
 {
   struct store_block block;
-  int more;
+  int more = 0;
   while (!c->ended && (more = store_segment_next(w, &block)) == 1) {
     const uint32_t wanted = store_segment_wanted(&block, c->until);
     if (!c->out->faults)
       c->out->records += wanted;
     c->ended = wanted < block.header.count || w->next > c->until->records;
   }
+  const int error = errno;
   if (c->ended)
     return MUSTER_OK;
   if (more == MUSTER_ERR_MEMORY)
-    return more;
+    return failure_set(failure, more, "there is no memory to read the backup's blocks");
+  if (more == MUSTER_ERR_IO && error != EIO)
+    return failure_set_errno(failure, more, error, "cannot read %s", file);
   if (more == MUSTER_ERR_IO)
-    fault(c, "shard %" PRIu32 ": %s: the block of sequence %" PRIu64 " cannot be read: %s", c->shard, file, w->next, strerror(errno));
+    fault(c, "shard %" PRIu32 ": %s: the block of sequence %" PRIu64 " cannot be read: %s", c->shard, file, w->next, strerror(error));
   else if (more < 0)
     fault(c,
           "shard %" PRIu32 ": %s: the block that begins with sequence %" PRIu64 " (byte %" PRIu64 ") %s; sequences %" PRIu64 " to %" PRIu64
@@ -179,23 +182,25 @@ static int check_blocks(struct check *c, const struct store_backup_segment *g, s
   return MUSTER_OK;
 }
 
-static int check_segment(struct check *c, const struct store_backup_segment *g, const uint8_t previous[16])
+static int check_segment(struct check *c, uint32_t number, struct failure *failure)
 {
   char path[LIMIT_PATH_BYTES];
-  struct failure failure = FAILURE_NONE;
-  store_segment_path(path, c->b, c->shard, g->first);
-  struct store_segment_walk w = {.shard = c->shard, .next = g->first};
-  memcpy(w.previous, previous, sizeof w.previous);
-  const char *file = path + strlen(c->b->path) + 1;
-  w.fd = file_open(FILE_OF_NODE, "the segment", path, UINT64_MAX, &failure);
-  if (w.fd < 0) {
+  struct failure opened = FAILURE_NONE;
+  struct store_segment_walk w;
+  const struct store_backup_segment *g = &c->b->shard[c->shard].segment[number];
+  store_segment_path(path, c->b, c->shard, g);
+  const char *file = store_segment_name(c->b, path);
+  errno = 0;
+  int status = store_segment_open(&w, c->b, c->shard, number, &opened);
+  if (status != MUSTER_OK && !store_segment_is_gone(path, errno))
+    return failure_set(failure, status, "%s", opened.text);
+  if (status != MUSTER_OK) {
     fault(c, "shard %" PRIu32 ": %s: %s; sequences %" PRIu64 " to %" PRIu64 " are missing", c->shard, file,
-          access(path, F_OK) == 0 ? failure.text : "the file is missing", g->first, g->last);
+          status == MUSTER_ERR_NOT_FOUND ? "the file is missing" : opened.text, g->first, g->last);
     return MUSTER_OK;
   }
-  const int status = check_blocks(c, g, &w, file);
-  store_segment_finish(&w);
-  close(w.fd);
+  status = check_blocks(c, g, &w, file, failure);
+  store_segment_close(&w);
   return status;
 }
 
@@ -206,12 +211,16 @@ static int count_refused(void *context, const struct store_refused *entry)
   return MUSTER_OK;
 }
 
-static void check_refused(struct check *c)
+static int check_refused(struct check *c, struct failure *failure)
 {
-  struct failure failure = FAILURE_NONE;
+  struct failure found = FAILURE_NONE;
   uint64_t entries = 0;
-  if (store_refused_read(c->b, c->shard, count_refused, &entries, &failure) != MUSTER_OK)
-    fault(c, "%s", failure.text);
+  const int status = store_refused_read(c->b, c->shard, count_refused, &entries, &found);
+  if (status != MUSTER_OK && status != MUSTER_ERR_CORRUPT)
+    return failure_set(failure, status, "%s", found.text);
+  if (status != MUSTER_OK)
+    fault(c, "%s", found.text);
+  return MUSTER_OK;
 }
 
 int store_backup_check(const struct store_backup *b, uint32_t shard, const struct store_backup_until *until,
@@ -220,12 +229,9 @@ int store_backup_check(const struct store_backup *b, uint32_t shard, const struc
 {
   struct check c = {.b = b, .shard = shard, .until = until, .report = report, .context = context, .out = out};
   const struct store_backup_shard *s = &b->shard[shard];
-  static const uint8_t none[16];
   *out = (struct store_backup_found){0};
   for (uint32_t i = 0; i < s->segments && !c.ended && s->segment[i].first <= until->records; i++)
-    if (check_segment(&c, &s->segment[i], i ? s->segment[i - 1].head : none) != MUSTER_OK)
-      return failure_set(failure, MUSTER_ERR_MEMORY, "there is no memory to read the backup's blocks");
-  if (b->run && !until->no_refused)
-    check_refused(&c);
-  return MUSTER_OK;
+    if (check_segment(&c, i, failure) != MUSTER_OK)
+      return failure->status;
+  return b->run && !until->no_refused ? check_refused(&c, failure) : MUSTER_OK;
 }

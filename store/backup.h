@@ -3,11 +3,14 @@
  * `muster restore` reads. Blocks of the journal lie in it as they are stored, with their checksums and their chain, in
  * segment files in ascending sequence; what a run has finished is sealed by the manifest, a text that is replaced whole
  * as the last act of the run. Sealed files never change. What lies behind the sealed sequences is of a run that did not
- * end: the next one keeps what is whole of it and cuts off the rest. Owner: the one process that opened it.
+ * end: the next one keeps what is whole of it and cuts off the rest. Small segments at the end of a shard are written
+ * anew as one, which takes their place in the manifest; files that it does not name any more are removed when it is
+ * durable. So there are never more segments than one for each 64 MiB and some twenty small ones, however many runs
+ * there were. Owner: the one process that opened it.
  *
  *   DIR/manifest, manifest.copy      node, shards, cut, segments; "end" and the checksum of all before it in the last line
  *   DIR/lock                         flock: exclusive of a writer, shared of readers
- *   DIR/shard-N/SEQUENCE.blocks      blocks back to back from that sequence (20 digits) on
+ *   DIR/shard-N/SEQUENCE-RUN.blocks  blocks back to back from that sequence (20 digits) on, as that run has written them
  *   DIR/shard-N/refused-RUN          the quarantine as of that run: size (4), key (20), header (48), bytes of each entry
  *
  * The cut of a run is, for each shard, its last commit when its refused records had been copied, at the begin. Shards come one after the other,
@@ -30,6 +33,7 @@
 
 struct store_backup_segment {
   uint64_t first, last, bytes;
+  uint64_t run;     /* that has written it */
   uint8_t head[16]; /* checksum of its last block */
 };
 
@@ -37,6 +41,7 @@ struct store_backup_shard {
   uint64_t records; /* last sequence of the cut */
   uint8_t head[16]; /* chain head of the cut */
   uint64_t refused, refused_bytes;
+  uint64_t refused_left;        /* not in it, since they were damaged in the store or not asked for */
   uint8_t refused_checksum[16]; /* XXH3-128 of the file */
   struct store_backup_segment *segment;
   uint32_t segments, room;
@@ -63,18 +68,20 @@ void store_backup_close(struct store_backup *b);
 
 /* ---- writing ---- */
 
-/* Of the time, in percent: what reading, writing and syncing may take; the rest is slept, slice by slice. 100: no sleep. */
-struct store_backup_pace {
-  uint32_t share_percent;
+struct store_backup_job {
+  uint32_t share_percent; /* of the time, what reading, writing and syncing may take; the rest is slept, slice by slice. 100: no sleep */
+  bool no_refused;        /* the quarantine is left out */
   uint64_t segment_bytes; /* tests: 0 means STORE_BACKUP_SEGMENT_BYTES */
-  void (*progress)(void *context, uint32_t shard, uint64_t records, uint64_t of);
+  void (*progress)(void *context, uint32_t shard, uint64_t records, uint64_t of); /* may be NULL */
+  void (*left_out)(void *context, const char *sentence); /* refused records that are damaged in the store, and so not in the backup */
   void *context;
 };
 
-/* Adds a run: everything up to the cut, which is that of the readers as they are. Blocks are checked before they are written, and the
- * segments are read back. MUSTER_ERR_CONFIG: another node's, or of another history; MUSTER_ERR_FULL, _IO, _CORRUPT (the store): what was
- * whole is kept and the next run goes on there. */
-int store_backup_run(struct store_backup *b, struct store_reader *const *readers, uint32_t count, const struct store_backup_pace *pace,
+/* Adds a run: everything up to the cut, which is that of the readers as they are. First the sealed files are looked at, their names and sizes,
+ * and whether the store has what the backup ends with; until then nothing is touched. Blocks are checked before they are written, and all that
+ * is written is read back. MUSTER_ERR_CONFIG: another node's, or of another history; MUSTER_ERR_FULL, _IO, _CORRUPT (the store, or a sealed
+ * file), _LIMIT (the manifest): what was whole is kept and the next run goes on there. */
+int store_backup_run(struct store_backup *b, struct store_reader *const *readers, uint32_t count, const struct store_backup_job *job,
                      struct failure *failure);
 
 /* ---- reading ---- */
@@ -91,7 +98,7 @@ struct store_backup_found {
   uint64_t faults;  /* each was told to report */
 };
 /* Reads what a shard has up to `until`: files, checksums, chain, sequences, the manifest's heads, and the quarantine. report gets a sentence a
- * fault that names file and sequences. Negative: memory. */
+ * fault that names file and sequences. Negative: a call failed (memory, descriptors, permission), and what it was to tell is not known. */
 int store_backup_check(const struct store_backup *b, uint32_t shard, const struct store_backup_until *until,
                        void (*report)(void *context, const char *sentence), void *context, struct store_backup_found *out,
                        struct failure *failure);

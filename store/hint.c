@@ -7,11 +7,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "core/durable.h"
 #include "core/fault.h"
 #include "core/file.h"
+#include "proto/digest.h"
 #include "store/store.h"
 
 #define HINT_MAGIC UINT64_C(0x31544e4948524d4d) /* "MMRHINT1" */
@@ -34,7 +34,7 @@ struct hint_stream {
   bool failed;
   uint8_t *buffer; /* HINT_BUFFER_BYTES; writing only */
   size_t used;
-  XXH3_state_t *hash;
+  struct digest_stream *hash;
 };
 
 static void hint_header(struct hint_header *h, const struct store_hint_state *state)
@@ -52,8 +52,8 @@ static void hint_header(struct hint_header *h, const struct store_hint_state *st
 
 static bool stream_init(struct hint_stream *s, int fd)
 {
-  *s = (struct hint_stream){.fd = fd, .buffer = malloc(HINT_BUFFER_BYTES), .hash = XXH3_createState()};
-  s->failed = fd < 0 || !s->buffer || !s->hash || XXH3_128bits_reset(s->hash) != XXH_OK;
+  *s = (struct hint_stream){.fd = fd, .buffer = malloc(HINT_BUFFER_BYTES), .hash = digest_stream_create()};
+  s->failed = fd < 0 || !s->buffer || !s->hash;
   return !s->failed;
 }
 
@@ -62,14 +62,7 @@ static void stream_finish(struct hint_stream *s)
   if (s->fd >= 0)
     close(s->fd);
   free(s->buffer);
-  XXH3_freeState(s->hash);
-}
-
-static void stream_checksum(struct hint_stream *s, uint8_t out[16])
-{
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(s->hash));
-  memcpy(out, canonical.digest, 16);
+  digest_stream_destroy(s->hash);
 }
 
 /* ---- loading ---- */
@@ -88,7 +81,10 @@ static bool stream_read_raw(struct hint_stream *s, void *out, size_t size)
 
 static bool stream_read(struct hint_stream *s, void *out, size_t size)
 {
-  return stream_read_raw(s, out, size) && XXH3_128bits_update(s->hash, out, size) == XXH_OK;
+  if (!stream_read_raw(s, out, size))
+    return false;
+  digest_stream_add(s->hash, out, size);
+  return true;
 }
 
 static bool hint_load_tables(struct hint_stream *s, const uint32_t *entries, struct store_index *x)
@@ -126,7 +122,7 @@ static bool hint_load_stream(struct hint_stream *s, const struct store_hint_stat
   uint8_t checksum[16], stored[16];
   if (!hint_load_tables(s, entries, x))
     return false;
-  stream_checksum(s, checksum);
+  digest_stream_end(s->hash, checksum);
   return stream_read_raw(s, stored, sizeof stored) && memcmp(checksum, stored, sizeof stored) == 0;
 }
 
@@ -159,8 +155,7 @@ static void stream_flush(struct hint_stream *s)
 static void stream_write(struct hint_stream *s, const void *bytes, size_t size)
 {
   if (s->used + size > HINT_BUFFER_BYTES) {
-    if (XXH3_128bits_update(s->hash, s->buffer, s->used) != XXH_OK)
-      s->failed = true;
+    digest_stream_add(s->hash, s->buffer, s->used);
     stream_flush(s);
   }
   memcpy(s->buffer + s->used, bytes, size);
@@ -170,10 +165,9 @@ static void stream_write(struct hint_stream *s, const void *bytes, size_t size)
 static void stream_write_end(struct hint_stream *s)
 {
   uint8_t checksum[16];
-  if (XXH3_128bits_update(s->hash, s->buffer, s->used) != XXH_OK)
-    s->failed = true;
+  digest_stream_add(s->hash, s->buffer, s->used);
   stream_flush(s);
-  stream_checksum(s, checksum);
+  digest_stream_end(s->hash, checksum);
   memcpy(s->buffer, checksum, sizeof checksum);
   s->used = sizeof checksum;
   stream_flush(s);

@@ -12,8 +12,7 @@
 #include "proto/digest.h"
 #include "proto/text.h"
 
-#define MANIFEST_BYTES_MAX (UINT64_C(64) << 20) /* segments of some 30 TiB */
-#define MANIFEST_END_BYTES (4u + 32u + 1u)      /* "end ", the checksum, the end of the line */
+#define MANIFEST_END_BYTES (4u + 32u + 1u) /* "end ", the checksum, the end of the line */
 
 static void manifest_path(char *out, const struct store_backup *b, const char *name)
 {
@@ -48,13 +47,13 @@ static void print_shard(FILE *out, uint32_t number, const struct store_backup_sh
   char head[TEXT_HEX128], checksum[TEXT_HEX128];
   text_hex128(head, s->head);
   text_hex128(checksum, s->refused_checksum);
-  fprintf(out, "shard %" PRIu32 " records %" PRIu64 " head %s refused %" PRIu64 " bytes %" PRIu64 " checksum %s\n", number, s->records,
-          head, s->refused, s->refused_bytes, checksum);
+  fprintf(out, "shard %" PRIu32 " records %" PRIu64 " head %s refused %" PRIu64 " left %" PRIu64 " bytes %" PRIu64 " checksum %s\n", number,
+          s->records, head, s->refused, s->refused_left, s->refused_bytes, checksum);
   for (uint32_t i = 0; i < s->segments; i++) {
     const struct store_backup_segment *g = &s->segment[i];
     text_hex128(head, g->head);
-    fprintf(out, "segment %" PRIu32 " first %" PRIu64 " last %" PRIu64 " bytes %" PRIu64 " head %s\n", number, g->first, g->last, g->bytes,
-            head);
+    fprintf(out, "segment %" PRIu32 " run %" PRIu64 " first %" PRIu64 " last %" PRIu64 " bytes %" PRIu64 " head %s\n", number, g->run,
+            g->first, g->last, g->bytes, head);
   }
 }
 
@@ -78,6 +77,13 @@ int store_manifest_write(const struct store_backup *b, struct failure *failure)
   if (fclose(out) != 0 || !whole) {
     free(text);
     return failure_set(failure, MUSTER_ERR_MEMORY, "there is no memory for the manifest");
+  }
+  if (size > LIMIT_MANIFEST_BYTES) {
+    free(text);
+    return failure_set(failure, MUSTER_ERR_LIMIT,
+                       "%s: its manifest would have %zu bytes, and at most %" PRIu64
+                       " are ever read; what was sealed before stays as it was; back up into a new directory",
+                       b->path, size, LIMIT_MANIFEST_BYTES);
   }
   manifest_path(path, b, STORE_BACKUP_MANIFEST);
   int status = durable_replace_file(path, text, size, 0600, failure);
@@ -106,8 +112,8 @@ static bool parse_shard(struct store_backup *b, const char *line, uint32_t *shar
   char head[TEXT_HEX128], checksum[TEXT_HEX128];
   struct store_backup_shard s = {0};
   uint32_t number;
-  if (sscanf(line, "shard %" SCNu32 " records %" SCNu64 " head %32s refused %" SCNu64 " bytes %" SCNu64 " checksum %32s", &number,
-             &s.records, head, &s.refused, &s.refused_bytes, checksum) != 6 ||
+  if (sscanf(line, "shard %" SCNu32 " records %" SCNu64 " head %32s refused %" SCNu64 " left %" SCNu64 " bytes %" SCNu64 " checksum %32s",
+             &number, &s.records, head, &s.refused, &s.refused_left, &s.refused_bytes, checksum) != 7 ||
       number != *shard || number >= b->shards || !parse_hex(s.head, head) || !parse_hex(s.refused_checksum, checksum))
     return false;
   b->shard[number] = s;
@@ -115,39 +121,47 @@ static bool parse_shard(struct store_backup *b, const char *line, uint32_t *shar
   return true;
 }
 
-static bool parse_segment(struct store_backup *b, const char *line, uint32_t shards)
+/* false: it is none. *status: whether there was memory for it. */
+static bool parse_segment(struct store_backup *b, const char *line, uint32_t shards, int *status)
 {
   char head[TEXT_HEX128];
   struct store_backup_segment g;
   uint32_t number;
-  if (sscanf(line, "segment %" SCNu32 " first %" SCNu64 " last %" SCNu64 " bytes %" SCNu64 " head %32s", &number, &g.first, &g.last,
-             &g.bytes, head) != 5 ||
-      number + 1 != shards || !parse_hex(g.head, head))
+  if (sscanf(line, "segment %" SCNu32 " run %" SCNu64 " first %" SCNu64 " last %" SCNu64 " bytes %" SCNu64 " head %32s", &number, &g.run,
+             &g.first, &g.last, &g.bytes, head) != 6 ||
+      number + 1 != shards || g.run > b->run || !parse_hex(g.head, head))
     return false;
   struct store_backup_shard *s = &b->shard[number];
   const uint64_t due = s->segments ? s->segment[s->segments - 1].last + 1 : 1;
-  return g.first == due && g.last >= g.first && g.last <= s->records && store_manifest_add(s, &g) == MUSTER_OK;
+  if (g.first != due || g.last < g.first || g.last > s->records)
+    return false;
+  *status = store_manifest_add(s, &g);
+  return true;
 }
 
-static bool parse_lines(struct store_backup *b, char *text)
+/* MUSTER_ERR_CORRUPT, _MEMORY. */
+static int parse_lines(struct store_backup *b, char *text)
 {
+  int status = MUSTER_OK;
   uint32_t shards = 0;
   char node[TEXT_UUID], cut[TEXT_TIME];
   int used = 0;
   if (sscanf(text, "muster-backup %*u node %36s shards %" SCNu32 " run %" SCNu64 " cut %27s\n%n", node, &b->shards, &b->run, cut, &used) !=
           4 ||
       b->shards > LIMIT_SHARDS || !text_uuid_parse(b->node_id, node, strlen(node)) || !text_time_parse(&b->cut_us, cut, strlen(cut)))
-    return false;
+    return MUSTER_ERR_CORRUPT;
   char *rest = NULL;
-  for (char *line = strtok_r(text + used, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-    if (!parse_shard(b, line, &shards) && !parse_segment(b, line, shards))
-      return false;
+  for (char *line = strtok_r(text + used, "\n", &rest); line && status == MUSTER_OK; line = strtok_r(NULL, "\n", &rest))
+    if (!parse_shard(b, line, &shards) && !parse_segment(b, line, shards, &status))
+      return MUSTER_ERR_CORRUPT;
+  if (status != MUSTER_OK)
+    return status;
   for (uint32_t i = 0; i < b->shards; i++) {
     const struct store_backup_shard *s = &b->shard[i];
     if ((s->segments ? s->segment[s->segments - 1].last : 0) != s->records)
-      return false;
+      return MUSTER_ERR_CORRUPT;
   }
-  return shards == b->shards;
+  return shards == b->shards ? MUSTER_OK : MUSTER_ERR_CORRUPT;
 }
 
 /* The whole text of a manifest, its end checked and cut off; NULL with a failure. */
@@ -155,16 +169,16 @@ static char *load(const char *path, struct failure *failure)
 {
   unsigned version;
   char end[TEXT_HEX128];
-  FILE *in = file_open_stream(FILE_OF_PEOPLE, "the manifest", path, MANIFEST_BYTES_MAX, failure);
+  FILE *in = file_open_stream(FILE_OF_PEOPLE, "the manifest", path, LIMIT_MANIFEST_BYTES, failure);
   if (!in)
     return NULL;
   char *text = NULL;
   size_t room = 0;
   const ssize_t size = getdelim(&text, &room, '\0', in);
-  const bool failed = ferror(in);
+  const int error = size < 0 && !feof(in) ? errno : 0; /* no memory, or no reading */
   fclose(in);
-  if (failed)
-    failure_set_errno(failure, MUSTER_ERR_IO, errno, "cannot read %s", path);
+  if (error)
+    failure_set_errno(failure, error == ENOMEM ? MUSTER_ERR_MEMORY : MUSTER_ERR_IO, error, "cannot read %s", path);
   else if (size > 0 && sscanf(text, "muster-backup %u\n", &version) == 1 && version != STORE_BACKUP_FORMAT)
     failure_set(failure, MUSTER_ERR_VERSION, "%s has format %u and this program reads format %u; use the program that wrote it", path,
                 version, STORE_BACKUP_FORMAT);
@@ -188,17 +202,23 @@ int store_manifest_read(struct store_backup *b, struct failure *failure)
   manifest_path(path, b, STORE_BACKUP_MANIFEST);
   manifest_path(copy, b, STORE_BACKUP_MANIFEST ".copy");
   char *text = load(path, &found);
+  if (!text && found.status != MUSTER_ERR_CORRUPT && found.status != MUSTER_ERR_VERSION)
+    return failure_set(failure, found.status, "%s", found.text);
   if (!text) {
     char *other = load(copy, &ignored);
     free(other);
     return failure_set(
         failure, found.status, "%s%s", found.text,
         other ? "; nothing was changed; manifest.copy beside it is whole: copy that over manifest, and what it lists can be restored"
-              : "; nothing was changed; manifest.copy is not whole either");
+        : ignored.status == MUSTER_ERR_CORRUPT || ignored.status == MUSTER_ERR_NOT_FOUND
+            ? "; nothing was changed; manifest.copy is not whole either"
+            : "; nothing was changed; whether manifest.copy is whole could not be told");
   }
-  const bool right = parse_lines(b, text);
+  const int status = parse_lines(b, text);
   free(text);
-  return right ? MUSTER_OK
-               : failure_set(failure, MUSTER_ERR_CORRUPT,
-                             "%s is no manifest of this format although its checksum is right; nothing was changed", path);
+  if (status == MUSTER_ERR_MEMORY)
+    return failure_set(failure, status, "there is no memory for the manifest %s", path);
+  return status == MUSTER_OK
+             ? status
+             : failure_set(failure, status, "%s is no manifest of this format although its checksum is right; nothing was changed", path);
 }

@@ -70,22 +70,21 @@ static int quota_save(const struct store_env *e, MDB_txn *txn, uint32_t submitte
   return quota->records ? store_env_put(txn, e->quota, &key, &value, 0) : store_env_del(txn, e->quota, &key);
 }
 
-static int refused_new(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, MDB_val *key, const struct store_refused *entry)
+/* Adds an entry under its key, as its header says; the submitter's quota and meta's numbers follow. */
+static int refused_add(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, MDB_val *key, struct store_refused_header header,
+                       const struct store_refused *entry, struct store_quota *quota)
 {
-  struct store_refused_header header = {.number = meta->quarantine_next,
-                                        .first_us = entry->first_us,
-                                        .last_us = entry->last_us,
-                                        .times = 1,
-                                        .reason = entry->reason,
-                                        .field = entry->field};
   MDB_val value = {.mv_size = sizeof header + entry->size};
   int code = store_env_put(txn, e->quarantine, key, &value, MDB_RESERVE | MDB_NOOVERWRITE);
   if (code)
     return code;
   refused_write(value.mv_data, &header, entry);
-  meta->quarantine_next++;
   meta->quarantined++;
-  return 0;
+  if (meta->quarantine_next <= header.number)
+    meta->quarantine_next = header.number + 1;
+  quota->records++;
+  quota->bytes += entry->size;
+  return quota_save(e, txn, entry->submitter, quota);
 }
 
 int store_quarantine_put(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, const struct store_quarantine_limits *limits,
@@ -107,12 +106,13 @@ int store_quarantine_put(const struct store_env *e, MDB_txn *txn, struct store_m
     *kept = false;
     return 0;
   }
-  code = refused_new(e, txn, meta, &key, entry);
-  if (code)
-    return code;
-  quota.records++;
-  quota.bytes += entry->size;
-  return quota_save(e, txn, entry->submitter, &quota);
+  const struct store_refused_header header = {.number = meta->quarantine_next,
+                                              .first_us = entry->first_us,
+                                              .last_us = entry->last_us,
+                                              .times = 1,
+                                              .reason = entry->reason,
+                                              .field = entry->field};
+  return refused_add(e, txn, meta, &key, header, entry, &quota);
 }
 
 int store_quarantine_restore(const struct store_env *e, MDB_txn *txn, struct store_meta *meta, const struct store_refused *entry)
@@ -121,25 +121,14 @@ int store_quarantine_restore(const struct store_env *e, MDB_txn *txn, struct sto
   struct store_quota quota;
   store_quarantine_key(name, entry->submitter, entry->bytes, entry->size);
   MDB_val key = {.mv_size = sizeof name, .mv_data = name};
-  MDB_val value = {.mv_size = sizeof(struct store_refused_header) + entry->size};
-  struct store_refused_header header = {.number = entry->number,
-                                        .first_us = entry->first_us,
-                                        .last_us = entry->last_us,
-                                        .times = entry->times,
-                                        .reason = entry->reason,
-                                        .field = entry->field};
-  int code = quota_load(e, txn, entry->submitter, &quota);
-  if (!code)
-    code = store_env_put(txn, e->quarantine, &key, &value, MDB_RESERVE | MDB_NOOVERWRITE);
-  if (code)
-    return code;
-  refused_write(value.mv_data, &header, entry);
-  meta->quarantined++;
-  if (meta->quarantine_next <= entry->number)
-    meta->quarantine_next = entry->number + 1;
-  quota.records++;
-  quota.bytes += entry->size;
-  return quota_save(e, txn, entry->submitter, &quota);
+  const struct store_refused_header header = {.number = entry->number,
+                                              .first_us = entry->first_us,
+                                              .last_us = entry->last_us,
+                                              .times = entry->times,
+                                              .reason = entry->reason,
+                                              .field = entry->field};
+  const int code = quota_load(e, txn, entry->submitter, &quota);
+  return code ? code : refused_add(e, txn, meta, &key, header, entry, &quota);
 }
 
 int store_quarantine_get(const struct store_env *e, MDB_txn *txn, const struct store_refused_name *name, struct store_refused *entry)

@@ -85,8 +85,13 @@ struct store_refused {
   const uint8_t *bytes; /* valid during the callback */
   uint32_t size;
 };
+/* Calls each for the refused records, in slices; the first that is damaged ends it with MUSTER_ERR_CORRUPT. */
 int store_reader_quarantine(struct store_reader *r, int (*each)(void *context, const struct store_refused *entry), void *context,
                             struct failure *failure);
+/* The same, past damaged ones: those go to damaged, with shard, number and submitter as far as they can be told, and without bytes.
+ * MUSTER_ERR_CORRUPT where the pages that lead on are damaged. */
+int store_reader_quarantine_past(struct store_reader *r, int (*each)(void *context, const struct store_refused *entry),
+                                 void (*damaged)(void *context, const struct store_refused *entry), void *context, struct failure *failure);
 
 /* Entries are the writer's to drop; others ask for it. A request is a file in the shard's directory, there whole or not at all, which the
  * writer carries out in one transaction and then removes: within a second beside a running node, at its start otherwise. Carried out twice,

@@ -119,8 +119,14 @@ static int slice_refused(struct store_reader *r, uint8_t last[STORE_REFUSED_KEY_
   return code && code != MDB_NOTFOUND ? store_env_failure(failure, &r->env, code, "its quarantine cannot be read; run verify") : MUSTER_OK;
 }
 
-int store_reader_quarantine(struct store_reader *r, int (*each)(void *context, const struct store_refused *entry), void *context,
-                            struct failure *failure)
+static int damaged_ends_it(const struct store_reader *r, struct failure *failure)
+{
+  return failure_set(failure, MUSTER_ERR_CORRUPT, "shard %" PRIu32 ": an entry of the quarantine is damaged; run muster verify",
+                     r->meta.shard);
+}
+
+int store_reader_quarantine_past(struct store_reader *r, int (*each)(void *context, const struct store_refused *entry),
+                                 void (*damaged)(void *context, const struct store_refused *entry), void *context, struct failure *failure)
 {
   uint8_t last[STORE_REFUSED_KEY_BYTES];
   bool begun = false;
@@ -133,14 +139,26 @@ int store_reader_quarantine(struct store_reader *r, int (*each)(void *context, c
     for (size_t place = 0; (bytes = store_slice_next(r, &place, &size));) {
       MDB_val key = {.mv_size = STORE_REFUSED_KEY_BYTES, .mv_data = (void *)(uintptr_t)bytes};
       MDB_val value = {.mv_size = size - STORE_REFUSED_KEY_BYTES, .mv_data = (void *)(uintptr_t)(bytes + STORE_REFUSED_KEY_BYTES)};
-      struct store_refused entry;
-      if (!store_quarantine_parse(&entry, &key, &value) || !store_quarantine_intact(&key, &value))
-        return failure_set(failure, MUSTER_ERR_CORRUPT, "shard %" PRIu32 ": an entry of the quarantine is damaged; run muster verify",
-                           r->meta.shard);
+      struct store_refused entry = {.submitter = __builtin_bswap32(load_u32(bytes))};
+      const bool intact = store_quarantine_parse(&entry, &key, &value) && store_quarantine_intact(&key, &value);
       entry.shard = r->meta.shard;
+      if (!intact && !damaged)
+        return damaged_ends_it(r, failure);
+      if (!intact) {
+        entry.bytes = NULL;
+        entry.size = 0;
+        damaged(context, &entry);
+        continue;
+      }
       stop = each(context, &entry);
       if (stop)
         return stop;
     }
   }
+}
+
+int store_reader_quarantine(struct store_reader *r, int (*each)(void *context, const struct store_refused *entry), void *context,
+                            struct failure *failure)
+{
+  return store_reader_quarantine_past(r, each, NULL, context, failure);
 }

@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
+#include "core/fault.h"
 #include "core/file.h"
+#include "proto/digest.h"
 #include "store/quarantine.h"
+#include "store/reader.h"
 #include "store/segment.h"
 
 /* As in the file; the record's bytes follow. The header's checksum is 0: the file has one. */
@@ -21,9 +23,37 @@ struct refused_entry {
 };
 static_assert(sizeof(struct refused_entry) == 72, "the entry of a backup is a format");
 
+/* ---- the file as a whole ---- */
+
+/* Whether it has these bytes and this checksum. MUSTER_ERR_CORRUPT: it has not; MUSTER_ERR_MEMORY; MUSTER_ERR_IO with errno. */
+static int hold_against(int fd, const struct store_backup_shard *s)
+{
+  uint8_t found[16], piece[16384];
+  uint64_t bytes = 0;
+  ssize_t n;
+  struct digest_stream *hash = digest_stream_create();
+  if (!hash)
+    return MUSTER_ERR_MEMORY;
+  while ((n = file_read_at(fd, piece, sizeof piece, bytes)) > 0) {
+    digest_stream_add(hash, piece, (size_t)n);
+    bytes += (uint64_t)n;
+  }
+  const int error = errno;
+  digest_stream_end(hash, found);
+  digest_stream_destroy(hash);
+  errno = error;
+  if (n < 0)
+    return MUSTER_ERR_IO;
+  return bytes == s->refused_bytes && memcmp(found, s->refused_checksum, sizeof found) == 0 ? MUSTER_OK : MUSTER_ERR_CORRUPT;
+}
+
+/* ---- writing ---- */
+
 struct writing {
+  const struct store_backup_job *job;
+  uint32_t shard;
   FILE *out;
-  XXH3_state_t *hash;
+  struct digest_stream *hash;
   uint64_t entries, bytes;
 };
 
@@ -38,66 +68,94 @@ static int write_entry(void *context, const struct store_refused *entry)
                                        .reason = entry->reason,
                                        .field = entry->field}};
   memcpy(e.key, entry->name.key, sizeof e.key);
-  XXH3_128bits_update(w->hash, &e, sizeof e);
-  XXH3_128bits_update(w->hash, entry->bytes, entry->size);
+  digest_stream_add(w->hash, &e, sizeof e);
+  digest_stream_add(w->hash, entry->bytes, entry->size);
   w->entries++;
   w->bytes += sizeof e + entry->size;
   return fwrite(&e, sizeof e, 1, w->out) == 1 && fwrite(entry->bytes, 1, entry->size, w->out) == entry->size ? 0 : 1;
 }
 
-static void digest(uint8_t out[16], const XXH3_state_t *hash)
+/* What is damaged of an entry may be its number. */
+static void leave_entry(void *context, const struct store_refused *entry)
 {
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(hash));
-  memcpy(out, canonical.digest, 16);
+  const struct writing *w = context;
+  char sentence[256];
+  snprintf(sentence, sizeof sentence,
+           "shard %" PRIu32 ": refused record %" PRIu32 ":%" PRIu64 " of submitter %" PRIu32
+           " is damaged in the store and is not in the backup; run muster verify",
+           w->shard, w->shard, entry->number, entry->submitter);
+  w->job->left_out(w->job->context, sentence);
 }
 
-int store_refused_write(struct store_backup *b, uint32_t shard, uint64_t run, struct store_reader *r, struct failure *failure)
+/* Entries that no page leads to are left out, too: records do not wait for what was refused. */
+static int copy_entries(struct writing *w, struct store_reader *r, struct failure *failure)
+{
+  struct failure reading = FAILURE_NONE;
+  char sentence[sizeof reading.text + 128];
+  const int status = w->job->no_refused ? MUSTER_OK : store_reader_quarantine_past(r, write_entry, leave_entry, w, &reading);
+  if (status != MUSTER_ERR_CORRUPT)
+    return status < 0 ? failure_set(failure, status, "%s", reading.text) : status;
+  snprintf(sentence, sizeof sentence, "%s; %" PRIu64 " of %" PRIu64 " refused records of shard %" PRIu32 " are in the backup", reading.text,
+           w->entries, r->meta.quarantined, w->shard);
+  w->job->left_out(w->job->context, sentence);
+  return MUSTER_OK;
+}
+
+static int sync_and_read_back(const char *path, int fd, const struct store_backup_shard *s, struct failure *failure)
+{
+  if (FAULT("refused.flip") && pwrite(fd, "x", 1, 0) != 1) /* as a bad disk does */
+    return failure_set_errno(failure, MUSTER_ERR_IO, errno, "cannot write %s", path);
+  if (fsync(fd) != 0)
+    return failure_set_errno(failure, failure_status(errno, MUSTER_ERR_IO), errno, "cannot sync %s; what was whole of the backup is kept",
+                             path);
+  posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  const int status = hold_against(fd, s);
+  if (status == MUSTER_ERR_MEMORY)
+    return failure_set(failure, status, "there is no memory to read refused records");
+  if (status == MUSTER_ERR_IO)
+    return failure_set_errno(failure, status, errno, "cannot read %s", path);
+  return status == MUSTER_OK
+             ? status
+             : failure_set(failure, status,
+                           "%s does not read back as it was written; the disk of the backup is not to be trusted; the store "
+                           "was not touched",
+                           path);
+}
+
+int store_refused_write(struct store_backup *b, uint32_t shard, struct store_reader *r, const struct store_backup_job *job,
+                        struct failure *failure)
 {
   char path[LIMIT_PATH_BYTES];
-  store_segment_refused_path(path, b, shard, run);
+  struct store_backup_shard *s = &b->shard[shard];
+  store_segment_refused_path(path, b, shard, b->run + 1);
   unlink(path); /* of a run that did not end */
-  const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-  struct writing w = {.out = fd < 0 ? NULL : fdopen(fd, "w"), .hash = XXH3_createState()};
-  int status = MUSTER_OK;
+  const int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  struct writing w = {.job = job, .shard = shard, .out = fd < 0 ? NULL : fdopen(fd, "w+"), .hash = digest_stream_create()};
+  int status;
   if (!w.out || !w.hash) {
     status = failure_set_errno(failure, failure_status(errno, MUSTER_ERR_CREATE), errno, "cannot create %s", path);
   } else {
-    XXH3_128bits_reset(w.hash);
-    status = store_reader_quarantine(r, write_entry, &w, failure);
-    if (status >= 0 && (status > 0 || fflush(w.out) != 0 || fsync(fd) != 0))
+    status = copy_entries(&w, r, failure);
+    if (status > 0 || (status == MUSTER_OK && fflush(w.out) != 0))
       status = failure_set_errno(failure, failure_status(errno, MUSTER_ERR_IO), errno,
                                  "cannot write %s; what was whole of the backup is kept", path);
   }
   if (status == MUSTER_OK) {
-    b->shard[shard].refused = w.entries;
-    b->shard[shard].refused_bytes = w.bytes;
-    digest(b->shard[shard].refused_checksum, w.hash);
+    s->refused = w.entries;
+    s->refused_left = r->meta.quarantined > w.entries ? r->meta.quarantined - w.entries : 0;
+    s->refused_bytes = w.bytes;
+    digest_stream_end(w.hash, s->refused_checksum);
+    status = sync_and_read_back(path, fd, s, failure);
   }
   if (w.out)
     fclose(w.out);
   else if (fd >= 0)
     close(fd);
-  XXH3_freeState(w.hash);
+  digest_stream_destroy(w.hash);
   return status;
 }
 
 /* ---- reading ---- */
-
-static bool is_the_one(FILE *in, const struct store_backup_shard *s)
-{
-  uint8_t found[16], piece[16384];
-  uint64_t bytes = 0;
-  XXH3_state_t *hash = XXH3_createState();
-  if (!hash)
-    return false;
-  XXH3_128bits_reset(hash);
-  for (size_t n; (n = fread(piece, 1, sizeof piece, in)) > 0; bytes += n)
-    XXH3_128bits_update(hash, piece, n);
-  digest(found, hash);
-  XXH3_freeState(hash);
-  return !ferror(in) && bytes == s->refused_bytes && memcmp(found, s->refused_checksum, sizeof found) == 0;
-}
 
 /* 1: an entry was handed out, 0: the file has ended; else what each answered, or MUSTER_ERR_CORRUPT. */
 static int read_entry(FILE *in, uint8_t record[LIMIT_MESSAGE_BYTES], uint32_t shard,
@@ -106,9 +164,9 @@ static int read_entry(FILE *in, uint8_t record[LIMIT_MESSAGE_BYTES], uint32_t sh
   struct refused_entry e;
   struct store_refused entry;
   if (fread(&e, sizeof e, 1, in) != 1)
-    return feof(in) ? 0 : MUSTER_ERR_CORRUPT;
+    return feof(in) ? 0 : MUSTER_ERR_IO;
   if (e.size > LIMIT_MESSAGE_BYTES || fread(record, 1, e.size, in) != e.size)
-    return MUSTER_ERR_CORRUPT;
+    return ferror(in) ? MUSTER_ERR_IO : MUSTER_ERR_CORRUPT;
   entry = (struct store_refused){.shard = shard,
                                  .number = e.header.number,
                                  .reason = e.header.reason,
@@ -125,26 +183,39 @@ static int read_entry(FILE *in, uint8_t record[LIMIT_MESSAGE_BYTES], uint32_t sh
   return stop ? stop : 1;
 }
 
+static int read_failure(const struct store_backup *b, uint32_t shard, const char *path, int status, int error, struct failure *failure)
+{
+  if (status == MUSTER_ERR_CORRUPT || (status == MUSTER_ERR_IO && error == EIO))
+    return failure_set(failure, MUSTER_ERR_CORRUPT, "shard %" PRIu32 ": %s %s; the %" PRIu64 " refused records of this shard are lost",
+                       shard, store_segment_name(b, path),
+                       status == MUSTER_ERR_IO ? "cannot be read: Input/output error" : "is not the file that the manifest names",
+                       b->shard[shard].refused);
+  if (status == MUSTER_ERR_MEMORY)
+    return failure_set(failure, status, "there is no memory to read refused records");
+  return status == MUSTER_ERR_IO ? failure_set_errno(failure, status, error, "cannot read %s", path) : status;
+}
+
 int store_refused_read(const struct store_backup *b, uint32_t shard, int (*each)(void *context, const struct store_refused *entry),
                        void *context, struct failure *failure)
 {
   char path[LIMIT_PATH_BYTES];
   struct failure opened = FAILURE_NONE;
   store_segment_refused_path(path, b, shard, b->run);
+  errno = 0;
+  FILE *in = file_open_stream(FILE_OF_NODE, "the quarantine", path, UINT64_MAX, &opened);
+  if (!in && !store_segment_is_gone(path, errno))
+    return failure_set(failure, opened.status, "%s", opened.text);
+  if (!in)
+    return failure_set(failure, MUSTER_ERR_CORRUPT, "shard %" PRIu32 ": %s %s; the %" PRIu64 " refused records of this shard are lost",
+                       shard, store_segment_name(b, path), opened.status == MUSTER_ERR_NOT_FOUND ? "is missing" : opened.text,
+                       b->shard[shard].refused);
   uint8_t *record = malloc(LIMIT_MESSAGE_BYTES);
-  FILE *in = record ? file_open_stream(FILE_OF_NODE, "the quarantine", path, UINT64_MAX, &opened) : NULL;
-  int stop = record ? MUSTER_ERR_CORRUPT : MUSTER_ERR_MEMORY;
-  if (in && is_the_one(in, &b->shard[shard])) {
-    rewind(in);
+  int stop = record ? hold_against(fileno(in), &b->shard[shard]) : MUSTER_ERR_MEMORY;
+  if (stop == MUSTER_OK)
     while ((stop = read_entry(in, record, shard, each, context)) == 1)
       ;
-  }
-  if (in)
-    fclose(in);
+  const int error = errno;
+  fclose(in);
   free(record);
-  if (stop == MUSTER_ERR_CORRUPT)
-    return failure_set(failure, stop, "shard %" PRIu32 ": %s %s; the %" PRIu64 " refused records of this shard are lost", shard,
-                       path + strlen(b->path) + 1, access(path, F_OK) != 0 ? "is missing" : "is not the file that the manifest names",
-                       b->shard[shard].refused);
-  return stop == MUSTER_ERR_MEMORY ? failure_set(failure, stop, "there is no memory to read refused records") : stop;
+  return stop ? read_failure(b, shard, path, stop, error, failure) : MUSTER_OK;
 }

@@ -7,10 +7,12 @@
 
 #include "store/backup.h"
 
-/* Writes and syncs the file of a run; the counts and the checksum go into the shard of b. */
-int store_refused_write(struct store_backup *b, uint32_t shard, uint64_t run, struct store_reader *r, struct failure *failure);
+/* Writes the file of the run in hand, syncs it and reads it back; the counts and the checksum go into the shard of b. Entries that are damaged in
+ * the store are told to the job and are not in it. */
+int store_refused_write(struct store_backup *b, uint32_t shard, struct store_reader *r, const struct store_backup_job *job,
+                        struct failure *failure);
 /* Calls each for the entries of the sealed run, after the file was found to be what the manifest says: nothing of another one is handed out.
- * MUSTER_ERR_CORRUPT names the file; what each answers other than 0 is returned. */
+ * MUSTER_ERR_CORRUPT names the file; another status where a call failed; what each answers other than 0 is returned. */
 int store_refused_read(const struct store_backup *b, uint32_t shard, int (*each)(void *context, const struct store_refused *entry),
                        void *context, struct failure *failure);
 

@@ -4,12 +4,9 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/fault.h"
-#include "core/file.h"
 #include "store/backup.h"
 #include "store/journal.h"
 #include "store/meta.h"
@@ -163,26 +160,22 @@ static int take_block(struct restore *r, const struct store_block *block, struct
 
 static int take_segment(struct restore *r, uint32_t number, struct failure *failure)
 {
-  const struct store_backup_shard *s = &r->b->shard[r->shard];
+  const struct store_backup_segment *g = &r->b->shard[r->shard].segment[number];
   char path[LIMIT_PATH_BYTES];
   struct store_block block;
-  store_segment_path(path, r->b, r->shard, s->segment[number].first);
-  struct store_segment_walk w = {.shard = r->shard, .next = s->segment[number].first};
-  if (number)
-    memcpy(w.previous, s->segment[number - 1].head, sizeof w.previous);
-  w.fd = file_open(FILE_OF_NODE, "the segment", path, UINT64_MAX, failure);
-  if (w.fd < 0)
-    return failure->status;
-  int more = 1, status = MUSTER_OK;
+  struct store_segment_walk w;
+  int more = 1, status = store_segment_open(&w, r->b, r->shard, number, failure);
+  if (status != MUSTER_OK)
+    return status;
   while (status == MUSTER_OK && !r->ended && (more = store_segment_next(&w, &block)) == 1) {
     status = take_block(r, &block, failure);
     r->ended = r->ended || w.next > r->until->records; /* what follows is not asked for and need not be whole */
   }
-  if (status == MUSTER_OK && !r->ended && (more < 0 || w.next - 1 != s->segment[number].last))
+  store_segment_path(path, r->b, r->shard, g);
+  if (status == MUSTER_OK && !r->ended && (more < 0 || !store_segment_is_at_end(&w, g)))
     status = failure_set(failure, more < 0 ? more : MUSTER_ERR_CORRUPT,
                          "%s has changed since it was checked: sequence %" PRIu64 " cannot be read from it", path, w.next);
-  store_segment_finish(&w);
-  close(w.fd);
+  store_segment_close(&w);
   return status;
 }
 

@@ -1,9 +1,8 @@
 /* Where the blocks of a damaged data.mdb are. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "core/file.h"
 #include "store/salvage.h"
 
 /* A page of LMDB: its number, two bytes, its kind, and how full it is or how many pages belong together. */
@@ -19,23 +18,15 @@
 /* What the disk cannot give is zero. */
 static void find_read(const struct store_finding *f, uint8_t *out, size_t size, uint64_t at)
 {
-  size_t done = 0;
-  while (done < size) {
-    const ssize_t got = pread(f->fd, out + done, size - done, (off_t)(at + done));
-    if (got < 0 && errno == EINTR)
-      continue;
-    if (got <= 0)
-      break;
-    done += (size_t)got;
-  }
+  const ssize_t got = file_read_at(f->fd, out, size, at);
+  const size_t done = got > 0 ? (size_t)got : 0;
   memset(out + done, 0, size - done);
 }
 
 /* One unreadable page hides no other one. */
 static void find_read_window(const struct store_finding *f, uint8_t *out, size_t size, uint64_t at)
 {
-  const ssize_t got = pread(f->fd, out, size, (off_t)at);
-  if (got == (ssize_t)size)
+  if (file_read_at(f->fd, out, size, at) == (ssize_t)size)
     return;
   for (size_t done = 0; done < size; done += f->page_bytes)
     find_read(f, out + done, size - done < f->page_bytes ? size - done : f->page_bytes, at + done);
