@@ -184,7 +184,7 @@ static void run_faulty(void *context)
 {
   const struct run *run = context;
   const unsigned before = descriptors();
-  const bool hard = (run->way->class == FAIL_WRITE || run->way->class == FAIL_SYNC) && run->way->error && run->way->error != EINTR;
+  const bool hard = (run->way->class == FAIL_WRITE || run->way->class == FAIL_SYNC) && run->way->error == EIO;
   outcome->fired = true; /* where it does not come back */
   fail_arm(run->way->class, run->nth, run->way->error, run->way->lasting);
   const int code = run->scenario->run(run->x);

@@ -32,7 +32,7 @@ struct scenario {
   int (*run)(struct fixture *x);    /* 0 right, 1 told, -1 violated */
   void (*check)(struct fixture *x); /* what is there afterwards, and that a clean run goes on; finds violations */
   bool heavy;                       /* fewer runs in the short form */
-  bool strict;                      /* no write or sync that has failed can be borne */
+  bool strict;                      /* no write or sync that the disk has refused can be borne */
 };
 extern const struct scenario scenarios_of_store[], scenarios_of_backup[]; /* each ends with a NULL name */
 
