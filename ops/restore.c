@@ -1,39 +1,34 @@
 /* `muster restore`: makes a new data directory from a backup. It is made beside its name and takes it when it is whole and verified, so no
  * node ever starts on half of one; killed, the same command goes on. */
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 #include "core/config.h"
-#include "core/durable.h"
-#include "core/fault.h"
 #include "ops/commands.h"
 #include "ops/options.h"
-#include "ops/shards.h"
+#include "ops/restore_place.h"
+#include "ops/settings.h"
 #include "ops/table.h"
 #include "proto/text.h"
 #include "store/backup.h"
 
-#define SUFFIX ".restoring"
-
 struct restore_options {
-  const char *data, *directory, *to, *to_time;
+  const char *data, *directory, *to, *to_time, *config_file, *map_bytes;
   bool no_quarantine;
 };
 
-enum { KEY_TO = 256, KEY_TO_TIME, KEY_NO_QUARANTINE };
+enum { KEY_CONFIG = 'c', KEY_TO = 256, KEY_TO_TIME, KEY_NO_QUARANTINE, KEY_MAP_BYTES };
 
 static const struct argp_option options[] = {
     {"to", KEY_TO, "SHARD:SEQ,...", 0, "end each shard named with that sequence; the others are restored whole", 0},
     {"to-time", KEY_TO_TIME, "TIME", 0, "end each shard before the first record that was received later than TIME (RFC 3339)", 0},
     {"no-quarantine", KEY_NO_QUARANTINE, NULL, 0, "leave the refused records out", 0},
+    {"config", KEY_CONFIG, "FILE", 0, "settings of the node that will serve it (INI); map_bytes in [store] counts here", 0},
+    {"map-bytes", KEY_MAP_BYTES, "SIZE", 0, "that setting alone: the largest size of a shard's data file, 16MiB to 16TiB (default: 1TiB)",
+     0},
     {0}};
 
 static const char doc[] =
@@ -49,6 +44,9 @@ static const char doc[] =
     "makes a new "
     "key and an empty allow-list. The quarantine is that of the backup's last run, whatever --to and --to-time say.\n"
     "\n"
+    "Killed, the same command goes on; one with other options, or of another backup or run, is refused until NEW.restoring is removed. The "
+    "file `restored' in the new directory says what it was made from.\n"
+    "\n"
     "Example: muster restore /mnt/backup/muster --data /var/lib/muster-new --to-time 2021-03-04T12:00:00Z";
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -58,6 +56,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
   case ARGP_KEY_INIT: state->child_inputs[0] = &o->data; return 0;
   case KEY_TO: o->to = argument; return 0;
   case KEY_TO_TIME: o->to_time = argument; return 0;
+  case KEY_CONFIG: o->config_file = argument; return 0;
+  case KEY_MAP_BYTES: o->map_bytes = argument; return 0;
   case KEY_NO_QUARANTINE: o->no_quarantine = true; return 0;
   case ARGP_KEY_ARG:
     if (o->directory)
@@ -78,8 +78,8 @@ static const struct argp argp = {.options = options, .parser = parse, .doc = doc
 struct restoring {
   struct store_backup backup;
   struct store_backup_until until[LIMIT_SHARDS];
-  char path[LIMIT_PATH_BYTES];           /* the new data directory */
-  char temporary[LIMIT_PATH_BYTES + 16]; /* where it is made */
+  struct ops_restore_place place;
+  struct config config;
   uint64_t records[LIMIT_SHARDS];
   uint32_t shard; /* in hand */
 };
@@ -118,19 +118,39 @@ static int take_until(struct restoring *r, const struct restore_options *o, stru
   return status;
 }
 
-static int take_place(struct restoring *r, const char *option, struct failure *failure)
+static int take_settings(struct restoring *r, const struct restore_options *o, struct failure *failure)
 {
-  struct stat info;
-  int status = datadir_name(r->path, option, failure);
-  if (status != MUSTER_OK)
-    return status;
-  for (size_t size = strlen(r->path); size > 1 && r->path[size - 1] == '/'; size--)
-    r->path[size - 1] = '\0';
-  snprintf(r->temporary, sizeof r->temporary, "%s" SUFFIX, r->path);
-  if (lstat(r->path, &info) == 0)
-    return failure_set(failure, MUSTER_ERR_CREATE, "%s exists; nothing was changed; a restore makes a new directory and overwrites nothing",
-                       r->path);
-  return MUSTER_OK;
+  const struct ops_setting one = {.where = "--map-bytes", .key = "store.map_bytes", .value = o->map_bytes};
+  return ops_settings_gather(&r->config, o->config_file, &one, o->map_bytes ? 1 : 0, failure);
+}
+
+/* What a restore is told apart by: two that would write the same are the same. NULL: no memory. */
+static char *describe(const struct restoring *r, const struct restore_options *o)
+{
+  char node[TEXT_UUID], time[TEXT_TIME], checksum[TEXT_HEX128], *text = NULL;
+  size_t size = 0;
+  FILE *out = open_memstream(&text, &size);
+  if (!out)
+    return NULL;
+  text_uuid(node, r->backup.node_id);
+  text_time(time, r->backup.cut_us);
+  text_hex128(checksum, r->backup.checksum);
+  fprintf(out, "muster restore\nnode %s\nbackup run %" PRIu64 ", cut at %s, manifest %s\nquarantine %s\n", node, r->backup.run, time,
+          checksum, o->no_quarantine ? "left out" : "restored");
+  if (r->until[0].received_us != INT64_MAX) {
+    text_time(time, r->until[0].received_us);
+    fprintf(out, "records received up to %s\n", time);
+  }
+  for (uint32_t i = 0; i < r->backup.shards; i++) {
+    const uint64_t records = r->backup.shard[i].records;
+    fprintf(out, "shard %" PRIu32 " up to sequence %" PRIu64 " of %" PRIu64 "\n", i,
+            r->until[i].records < records ? r->until[i].records : records, records);
+  }
+  const bool whole = !ferror(out);
+  if (fclose(out) == 0 && whole)
+    return text;
+  free(text);
+  return NULL;
 }
 
 /* ---- the backup ---- */
@@ -165,86 +185,58 @@ static int check_backup(struct restoring *r, const struct restore_options *o, st
                "the backup is damaged (%" PRIu64
                " fault%s); nothing was written; what is whole is restored by: muster restore %s --data %s --to %s "
                "(and --no-quarantine where that is what is damaged)",
-               faults, faults == 1 ? "" : "s", o->directory, r->path, whole);
+               faults, faults == 1 ? "" : "s", o->directory, r->place.path, whole);
   return EX_DATAERR;
 }
 
 /* ---- the store ---- */
 
-static int make_folder(const char *path, struct failure *failure)
+static int check_room(const struct restoring *r, struct failure *failure)
 {
-  if (mkdir(path, 0700) == 0 || errno == EEXIST)
-    return MUSTER_OK;
-  return failure_set_errno(failure, errno == ENOENT ? MUSTER_ERR_CREATE : failure_status(errno, MUSTER_ERR_CREATE), errno,
-                           "cannot create the directory %s", path);
+  for (uint32_t i = 0; i < r->backup.shards; i++) {
+    const uint64_t needed = store_backup_bytes(&r->backup, i, &r->until[i]);
+    if (needed > r->config.map_bytes)
+      return failure_set(failure, MUSTER_ERR_CONFIG,
+                         "shard %" PRIu32 " of the backup has %" PRIu64 " bytes, and store.map_bytes is %" PRIu64
+                         "; nothing was written; say --map-bytes with more than that, and give the node the same setting",
+                         i, needed, r->config.map_bytes);
+  }
+  return MUSTER_OK;
 }
 
-/* The descriptor that holds the lock of the directory in the making, or -1. */
-static int lock_place(const struct restoring *r, struct failure *failure)
+static int restore_shard(struct restoring *r, struct failure *failure)
 {
-  if (make_folder(r->temporary, failure) != MUSTER_OK)
-    return -1;
-  const int fd = open(r->temporary, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (fd < 0)
-    failure_set_errno(failure, MUSTER_ERR_CREATE, errno, "cannot open %s", r->temporary);
-  else if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-    return fd;
-  else
-    failure_set(failure, MUSTER_ERR_LOCKED, "another muster restore is writing to %s; nothing was changed", r->temporary);
-  if (fd >= 0)
-    close(fd);
-  return -1;
-}
-
-static int restore_shard(struct restoring *r, const struct config *config, struct failure *failure)
-{
-  char path[LIMIT_PATH_BYTES + 64];
+  char path[LIMIT_PATH_BYTES + 64], relative[32];
   struct store_verify_result result;
-  snprintf(path, sizeof path, "%s/store/shard-%u", r->temporary, r->shard);
-  int status = make_folder(path, failure);
+  snprintf(relative, sizeof relative, "store/shard-%" PRIu32, r->shard);
+  int status = ops_restore_place_folder(&r->place, relative, path, failure);
   if (status == MUSTER_OK)
-    status = store_backup_restore(&r->backup, r->shard, &r->until[r->shard], path, config->map_bytes, &r->records[r->shard], failure);
+    status = store_backup_restore(&r->backup, r->shard, &r->until[r->shard], path, r->config.map_bytes, &r->records[r->shard], failure);
   if (status == MUSTER_OK)
     status = store_verify(path, on_fault, NULL, NULL, &result, failure);
   if (status == MUSTER_OK && result.faults)
     status = failure_set(failure, MUSTER_ERR_CORRUPT,
                          "what was restored of shard %u is not right; it stays in %s for people to look at, and no node starts there",
-                         r->shard, r->temporary);
+                         r->shard, r->place.temporary);
   return status;
 }
 
-/* The name is the last thing: RENAME_NOREPLACE, since somebody may have made the directory meanwhile. */
-static int take_name(const struct restoring *r, struct failure *failure)
+static int restore_all(struct restoring *r, const struct restore_options *o, struct failure *failure)
 {
-  char parent[LIMIT_PATH_BYTES], store[LIMIT_PATH_BYTES + 32];
-  snprintf(store, sizeof store, "%s/store", r->temporary);
-  int status = durable_sync_folder(store, failure);
+  char store[LIMIT_PATH_BYTES + 64], *note = describe(r, o);
+  if (!note)
+    return failure_set(failure, MUSTER_ERR_MEMORY, "there is no memory to restore");
+  int status = check_room(r, failure);
   if (status == MUSTER_OK)
-    status = durable_sync_folder(r->temporary, failure);
-  if (status != MUSTER_OK)
-    return status;
-  if (FAULT("restore.name") || renameat2(AT_FDCWD, r->temporary, AT_FDCWD, r->path, RENAME_NOREPLACE) != 0)
-    return failure_set_errno(failure, MUSTER_ERR_CREATE, errno, "what was restored is whole and stays in %s: it cannot be named %s",
-                             r->temporary, r->path);
-  snprintf(parent, sizeof parent, "%s", r->path);
-  return durable_sync_folder(dirname(parent), failure);
-}
-
-static int restore_all(struct restoring *r, struct failure *failure)
-{
-  char store[LIMIT_PATH_BYTES + 32];
-  struct config config;
-  config_defaults(&config);
-  const int fd = lock_place(r, failure);
-  if (fd < 0)
-    return failure->status;
-  snprintf(store, sizeof store, "%s/store", r->temporary);
-  int status = make_folder(store, failure);
+    status = ops_restore_place_take(&r->place, note, failure);
+  free(note);
+  if (status == MUSTER_OK)
+    status = ops_restore_place_folder(&r->place, "store", store, failure);
   for (r->shard = 0; r->shard < r->backup.shards && status == MUSTER_OK; r->shard++)
-    status = restore_shard(r, &config, failure);
+    status = restore_shard(r, failure);
   if (status == MUSTER_OK)
-    status = take_name(r, failure);
-  close(fd);
+    status = ops_restore_place_finish(&r->place, failure);
+  ops_restore_place_close(&r->place);
   return status;
 }
 
@@ -260,7 +252,7 @@ static void conclude(const struct restoring *r)
   printf("restored and verified: %s records in %s; it is node %s, as the one it was copied from: never run both; keys and allow-list are "
          "not in a "
          "backup: copy them to keys/ before the first start\n",
-         ops_table_number(number, records), r->path, node);
+         ops_table_number(number, records), r->place.path, node);
 }
 
 int ops_restore_main(int argc, char **argv)
@@ -269,10 +261,11 @@ int ops_restore_main(int argc, char **argv)
   struct restore_options o = {0};
   struct failure failure = FAILURE_NONE;
   ops_options_parse(&argp, argc, argv, &o);
-  if (take_place(&r, o.data, &failure) != MUSTER_OK || store_backup_open(&r.backup, o.directory, &failure) != MUSTER_OK)
+  if (ops_restore_place_name(&r.place, o.data, &failure) != MUSTER_OK || store_backup_open(&r.backup, o.directory, &failure) != MUSTER_OK)
     return ops_fail("restore", &failure);
-  int code = take_until(&r, &o, &failure) == MUSTER_OK ? check_backup(&r, &o, &failure) : ops_fail("restore", &failure);
-  if (code == EX_OK && restore_all(&r, &failure) != MUSTER_OK)
+  const bool asked = take_settings(&r, &o, &failure) == MUSTER_OK && take_until(&r, &o, &failure) == MUSTER_OK;
+  int code = asked ? check_backup(&r, &o, &failure) : ops_fail("restore", &failure);
+  if (code == EX_OK && restore_all(&r, &o, &failure) != MUSTER_OK)
     code = ops_fail("restore", &failure);
   else if (code == EX_OK)
     conclude(&r);

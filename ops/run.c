@@ -12,6 +12,7 @@
 #include "ops/commands.h"
 #include "ops/options.h"
 #include "ops/preflight.h"
+#include "ops/settings.h"
 #include "ops/supervise.h"
 
 #define SETTINGS_MAX 64
@@ -20,14 +21,9 @@
 
 enum { KEY_WORKERS = 'w', KEY_INGEST = 'i', KEY_LISTEN = 'l', KEY_CONFIG = 'c', KEY_SET = 's', KEY_LOG = 256 };
 
-struct setting {
-  const char *where; /* as the message about it names it */
-  char key[64];
-  const char *value;
-};
 struct run_options {
   const char *data, *config_file;
-  struct setting setting[SETTINGS_MAX];
+  struct ops_setting setting[SETTINGS_MAX];
   size_t settings;
 };
 
@@ -59,8 +55,8 @@ static void keep_setting(struct argp_state *state, const char *where, const char
   struct run_options *o = state->input;
   if (o->settings == SETTINGS_MAX || key_size >= sizeof o->setting[0].key)
     argp_error(state, "%s: too many settings, or a key longer than any there is", where);
-  struct setting *s = &o->setting[o->settings++];
-  *s = (struct setting){.where = where, .value = value};
+  struct ops_setting *s = &o->setting[o->settings++];
+  *s = (struct ops_setting){.where = where, .value = value};
   memcpy(s->key, key, key_size);
 }
 
@@ -95,20 +91,6 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 static const struct argp_child children[] = {{.argp = &ops_options_data}, {0}};
 static const struct argp argp = {.options = options, .parser = parse, .doc = doc, .children = children};
 
-static int gather_settings(const struct run_options *o, struct config *config, struct failure *failure)
-{
-  config_defaults(config);
-  if (o->config_file && access(o->config_file, F_OK) != 0 && errno == ENOENT)
-    return failure_set_errno(failure, MUSTER_ERR_NOT_FOUND, errno, "cannot open the settings %s", o->config_file);
-  int status = o->config_file ? config_read(config, o->config_file, failure) : MUSTER_OK;
-  for (size_t i = 0; i < o->settings && status == MUSTER_OK; i++) {
-    status = config_set(config, o->setting[i].key, o->setting[i].value, o->setting[i].where, failure);
-    if (status == MUSTER_ERR_CONFIG) /* of the command line, not of a file */
-      status = failure->status = MUSTER_ERR_USAGE;
-  }
-  return status;
-}
-
 /* The effective settings, for the children and for people. */
 static int write_settings(const struct datadir *data, const struct config *config, struct failure *failure)
 {
@@ -132,7 +114,7 @@ static int prepare(const struct run_options *o, struct datadir *data, struct con
 {
   char name[LIMIT_PATH_BYTES];
   struct ops_shards_survey survey;
-  int status = gather_settings(o, config, failure);
+  int status = ops_settings_gather(config, o->config_file, o->setting, o->settings, failure);
   if (status == MUSTER_OK)
     status = datadir_name(name, o->data, failure);
   if (status == MUSTER_OK)

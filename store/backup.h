@@ -51,9 +51,10 @@ struct store_backup {
   char path[LIMIT_PATH_BYTES];
   int lock_fd;
   uint8_t node_id[16];
-  uint32_t shards; /* 0: nothing was begun yet */
-  uint64_t run;    /* sealed runs; 0: the first one has not ended */
-  int64_t cut_us;  /* when the last of them began */
+  uint32_t shards;      /* 0: nothing was begun yet */
+  uint64_t run;         /* sealed runs; 0: the first one has not ended */
+  int64_t cut_us;       /* when the last of them began */
+  uint8_t checksum[16]; /* of the manifest that was read: it names all of this and all the records */
   struct store_backup_shard shard[LIMIT_SHARDS];
 };
 
@@ -103,8 +104,11 @@ int store_backup_check(const struct store_backup *b, uint32_t shard, const struc
                        void (*report)(void *context, const char *sentence), void *context, struct store_backup_found *out,
                        struct failure *failure);
 
+/* Bytes that the records of a shard up to `until` fill at the least; where a time ends them nothing is known, and it is 0. */
+uint64_t store_backup_bytes(const struct store_backup *b, uint32_t shard, const struct store_backup_until *until);
 /* Makes a shard in path (a directory, 0700, for it alone): each record has the sequence, bytes, digest and receipt that it had. Killed and called
- * again, it goes on. *records: what the shard has then. Nothing but a shard of this very restore is written to: MUSTER_ERR_CONFIG. */
+ * again, it goes on, also with more map_bytes. *records: what the shard has then. Nothing but a shard of this very restore is written to:
+ * MUSTER_ERR_CONFIG, which is also the answer where map_bytes are too few. */
 int store_backup_restore(const struct store_backup *b, uint32_t shard, const struct store_backup_until *until, const char *path,
                          uint64_t map_bytes, uint64_t *records, struct failure *failure);
 

@@ -214,6 +214,7 @@ int store_manifest_read(struct store_backup *b, struct failure *failure)
             ? "; nothing was changed; manifest.copy is not whole either"
             : "; nothing was changed; whether manifest.copy is whole could not be told");
   }
+  digest_bytes(b->checksum, text, strlen(text));
   const int status = parse_lines(b, text);
   free(text);
   if (status == MUSTER_ERR_MEMORY)

@@ -28,11 +28,18 @@ struct restore {
   struct store_block_builder builder; /* of a block that is cut; taken when it is needed */
   MDB_txn *txn;
   uint64_t txn_bytes;
+  int code; /* of LMDB, of the refused record that could not be put */
   bool ended;
 };
 
 static int env_failure(const struct restore *r, int code, struct failure *failure)
 {
+  if (code == MDB_MAP_FULL)
+    return failure_set(
+        failure, MUSTER_ERR_CONFIG,
+        "shard %" PRIu32 " does not fit into %" PRIu64
+        " bytes (store.map_bytes); what is committed is kept, and the same command with a larger --map-bytes goes on from there",
+        r->shard, store_env_map_bytes(&r->env));
   return store_env_failure(failure, &r->env, code,
                            "the restored records cannot be written; the same command goes on from what is committed");
 }
@@ -184,10 +191,10 @@ static int take_segment(struct restore *r, uint32_t number, struct failure *fail
 static int take_refused(void *context, const struct store_refused *entry)
 {
   struct restore *r = context;
-  int code = need_txn(r);
-  if (!code)
-    code = store_quarantine_restore(&r->env, r->txn, &r->meta, entry);
-  return code ? store_env_status(code) : MUSTER_OK;
+  r->code = need_txn(r);
+  if (!r->code)
+    r->code = store_quarantine_restore(&r->env, r->txn, &r->meta, entry);
+  return r->code ? MUSTER_ERR_IO : MUSTER_OK;
 }
 
 /* In one transaction with the last records: all of it is there or nothing. */
@@ -195,11 +202,23 @@ static int take_all_refused(struct restore *r, struct failure *failure)
 {
   if (r->until->no_refused || r->meta.quarantined || !r->b->shard[r->shard].refused)
     return MUSTER_OK;
-  const int status = store_refused_read(r->b, r->shard, take_refused, r, failure);
-  return status ? failure_set(failure, status, "shard %s: its refused records cannot be written", r->env.path) : MUSTER_OK;
+  struct failure reading = FAILURE_NONE;
+  const int status = store_refused_read(r->b, r->shard, take_refused, r, &reading);
+  if (r->code)
+    return env_failure(r, r->code, failure);
+  return status ? failure_set(failure, status, "%s", reading.text) : MUSTER_OK;
 }
 
 /* ---- the shard ---- */
+
+uint64_t store_backup_bytes(const struct store_backup *b, uint32_t shard, const struct store_backup_until *until)
+{
+  const struct store_backup_shard *s = &b->shard[shard];
+  uint64_t bytes = until->no_refused ? 0 : s->refused_bytes;
+  for (uint32_t i = 0; i < s->segments && s->segment[i].last <= until->records; i++)
+    bytes += s->segment[i].bytes;
+  return until->received_us == INT64_MAX ? bytes : 0;
+}
 
 /* An empty shard with its marker, made by the writer itself; where the marker stands this was done. */
 static int make_empty(const struct restore *r, const char *path, uint64_t map_bytes, struct failure *failure)

@@ -114,7 +114,7 @@ def killed_backups(t):
             node = t.node()
             t.muster("submit", "-", stdin=t.generate(15000, t.random.randrange(1 << 30)))
             node.stop()
-        kills += killed(t, lambda: ["backup", backup, "--incremental"], ["backup.write", "backup.sync", "backup.seal"])
+        kills += killed(t, lambda: ["backup", backup, "--incremental"], ["backup.write", "backup.sync", "backup.merge", "backup.seal", "backup.sweep"])
         if sealed:
             check_equal(number(r"whole: ([\d,]+) records", t.muster("backup", "--check", backup).text()) >= sealed, True, "what was sealed is whole")
         sealed = number(r"backed up: ([\d,]+)", t.muster("backup", backup, "--incremental").text())
@@ -146,9 +146,25 @@ def read_back(t):
     filled(t, 10000)
     backup = t.path("b")
     wrong = t.muster("backup", backup, variant="faults", env={"MUSTER_FAULT": "backup.flip:fail:3"}, code=65).error()
-    check(re.search(r"shard-\d/0+1\.blocks does not read back as it was written, from sequence \d+ on", wrong), wrong)
+    check(re.search(r"shard-\d/0+1-1\.blocks does not read back as it was written, from sequence \d+ on", wrong), wrong)
     check("never finished" in t.muster("restore", backup, "--data", t.path("n"), code=65).error(), "a backup that was never sealed")
+    wrong = t.muster("backup", backup, variant="faults", env={"MUSTER_FAULT": "refused.flip:fail:1"}, code=65).error()
+    check("shard-0/refused-1 does not read back as it was written" in wrong, wrong)
     t.muster("backup", backup)
+    restored_same(t, backup)
+
+
+def half_full(t):
+    """a disk that has room for what is new and not for the merging: the run is sealed with one small segment more, and the next one merges them"""
+    filled(t, 3000)
+    backup = t.path("b")
+    t.muster("backup", backup)
+    filled(t, 3000)
+    t.muster("backup", backup, "--incremental", variant="faults", env={"MUSTER_FAULT": "backup.merge:full:always"})
+    check_equal(len(glob.glob(backup + "/shard-0/*.blocks")), 2, "segments of a run that could not merge")
+    filled(t, 3000)
+    t.muster("backup", backup, "--incremental")
+    check_equal(len(glob.glob(backup + "/shard-0/*.blocks")), 1, "segments when there was room")
     restored_same(t, backup)
 
 
@@ -191,6 +207,96 @@ def damaged(t):
     check("manifest is cut off" in refused and "manifest.copy" in refused, refused)
     shutil.copy(good + "/manifest.copy", good + "/manifest")
     restored_same(t, good)
+
+
+def flip(path, of):
+    """Flips a bit of the only place where these bytes stand in the file."""
+    with open(path, "r+b") as f:
+        at = f.read().find(of)
+        check(at >= 0, f"{of} is not in {path}")
+        f.seek(at)
+        f.write(bytes([of[0] ^ 1]))
+
+
+def half_damaged(t):
+    """damaged refused records are named and left out, all else is backed up (exit 1, 0 with --no-quarantine); a lost segment is named and stops the next run (65)"""
+    filled(t, 1000, refused=1)
+    backup = t.path("b")
+    for shard in (0, 1):
+        if t.muster("quarantine", "show", f"{shard}:1", code=None).code == 0:
+            break
+    flip(f"{t.data}/store/shard-{shard}/data.mdb", b"\x0a\x03abc")
+    told = t.muster("backup", backup, code=1)
+    check(f"refused record {shard}:1 of submitter 0 is damaged in the store and is not in the backup" in told.error(), told.error())
+    check("backed up: 1,000 records" in told.text() and "0 refused, 1 left out" in told.text(), told.text())
+    check("whole: 1,000 records" in t.muster("backup", "--check", backup).text(), "a backup without the damaged entry")
+    check_equal(t.muster("backup", backup, "--incremental", "--no-quarantine").error(), "", "what is said of a quarantine that was not asked for")
+    target = t.path("n")
+    t.muster("restore", backup, "--data", target)
+    exported = [t.muster("export", "--format", "pb", "--data", d).out for d in (target, t.data)]
+    check(exported[0] == exported[1], "the records beside the damaged entry")
+    check("1,000 records" in t.muster("verify", "--data", target).text(), "a restored store without the damaged entry")
+    os.unlink(glob.glob(backup + "/shard-1/*.blocks")[0])
+    refused = t.muster("backup", backup, "--incremental", "--no-quarantine", code=65).error()
+    check("shard-1/00000000000000000001-1.blocks is missing (sequences 1 to" in refused and "back up into a new directory" in refused, refused)
+
+
+def another_restore(t):
+    """a directory in the making is gone on with by the very same restore alone; one that is not this user's, or no restore's, is left as it is"""
+    filled(t, 20000)
+    backup, target = t.path("b"), t.path("n")
+    making = target + ".restoring"
+    t.muster("backup", backup)
+
+    def refused(code, words, *arguments, source=backup):
+        before = sorted(os.listdir(making)), os.stat(making).st_mtime_ns
+        error = t.muster("restore", source, "--data", target, *arguments, code=code).error()
+        check(words in error and "nothing was changed" in error, error)
+        check_equal((sorted(os.listdir(making)), os.stat(making).st_mtime_ns), before, f"what is in it after {arguments}")
+
+    os.mkdir(t.path("elsewhere"), 0o700)
+    os.symlink(t.path("elsewhere"), making)
+    refused(77, "no symbolic link")
+    os.unlink(making)
+    os.mkdir(making)
+    os.chmod(making, 0o750)
+    refused(77, "mode 0700")
+    os.chmod(making, 0o700)
+    t.write("n.restoring/letter", "mine")
+    refused(73, "was not made by a restore")
+    os.unlink(making + "/letter")  # an empty one is what a kill leaves at the very begin
+    killed = t.muster("restore", backup, "--data", target, "--to", "0:9000", variant="faults", env={"MUSTER_FAULT": "restore.commit:kill:1"}, code=None)
+    check_equal(killed.code, -signal.SIGKILL, f"exit of a restore that was to be killed: {killed.error()}")
+    for arguments in ((), ("--to", "0:9001"), ("--to", "0:9000,1:5"), ("--to", "0:9000", "--no-quarantine"), ("--to", "0:9000", "--to-time", "2031-01-01T00:00:00Z")):
+        refused(73, "with other options", *arguments)
+    later = t.path("later")
+    shutil.copytree(backup, later)
+    t.muster("backup", later, "--incremental")
+    refused(73, "another run of it", "--to", "0:9000", source=later)
+    t.muster("restore", backup, "--data", target, "--to", "0:9000")
+    check_equal(sum(a.startswith("0:") for a in stored(t, target)), 9000, "records of shard 0")
+    check("shard 0 up to sequence 9000 of" in open(target + "/restored").read(), "what the new directory says of itself")
+
+
+def map_size(t):
+    """a restore takes the node's map size, says what a backup needs that does not fit, and goes on with more"""
+    node = t.node("--workers", "1")
+    t.muster("submit", "-", stdin=t.generate(100000, 5))
+    node.stop()
+    backup, target = t.path("b"), t.path("made")
+    t.muster("backup", backup)
+    small = t.write("small.conf", "[store]\nmap_bytes = 16MiB\n")
+    for arguments in (("--map-bytes", "16MiB"), ("--config", small)):
+        refused = t.muster("restore", backup, "--data", target, *arguments, code=78).error()
+        check("store.map_bytes is 16777216; nothing was written; say --map-bytes" in refused, refused)
+    check(not glob.glob(target + "*"), "what was refused has left something")
+    t.muster("restore", backup, "--data", target, "--map-bytes", "16", code=64)
+    t.muster("restore", backup, "--data", target, "--config", t.path("none"), code=66)
+    late = ("--to-time", "2031-01-01T00:00:00Z")  # how much that is nobody knows before
+    refused = t.muster("restore", backup, "--data", target, *late, "--map-bytes", "16MiB", code=78).error()
+    check("does not fit into 16777216 bytes" in refused and "goes on from there" in refused, refused)
+    t.muster("restore", backup, "--data", target, *late, "--map-bytes", "64MiB", "--config", small)
+    check(stored(t, target) == stored(t, t.data), "what was restored with more room")
 
 
 def refusals(t):
@@ -287,4 +393,4 @@ def full_disk(t):
         t.data = os.path.dirname(small)
 
 
-main("backup", [under_load, killed_backups, killed_restores, read_back, damaged, refusals, points_in_time, full_disk])
+main("backup", [under_load, killed_backups, killed_restores, read_back, half_full, damaged, half_damaged, another_restore, map_size, refusals, points_in_time, full_disk])
