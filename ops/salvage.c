@@ -18,12 +18,19 @@ struct salvage_options {
 static const struct argp_option options[] = {{"format", 'f', "FORMAT", 0, OPS_RECORD_FORMATS, 0}, {0}};
 
 static const char doc[] =
-    "Writes all records that can still be read from a damaged store to standard output, each once, shard by shard."
+    "Writes all records that can still be read from a damaged store to standard output, shard by shard."
     "\v"
     "For a store that `muster verify' finds damaged and no backup brings back. Every block whose checksum is right is written, also where "
     "the pages that lead to it are lost; nothing that a checksum does not speak for is. Standard error tells which sequences of which "
     "shard "
-    "are not there: their owners have to send those records again. Exit 0 where all was written, 65 where some are missing.\n"
+    "are not there: their owners have to send those records again. Exit 0 where all was written, 65 where some are missing or it is not "
+    "known.\n"
+    "\n"
+    "Certain is a block that an intact one behind it names, or that the store's tree leads to. One of which neither is left, at the end or "
+    "in "
+    "front of a gap, is written and named: it may be of a commit that did not end, and others may have been acknowledged under its "
+    "sequences. "
+    "Where two such contradict each other, both are written and named, and a sequence may come twice.\n"
     "\n"
     "Changes nothing. Best with the node stopped; beside a running one where its pages are sound enough, else it refuses (75). Refused "
     "records "
@@ -46,12 +53,12 @@ static const struct argp_child children[] = {{.argp = &ops_options_data}, {0}};
 static const struct argp argp = {.options = options, .parser = parse, .doc = doc, .children = children};
 
 struct salvaging {
-  bool wire;
+  bool wire, beside_node;
   uint32_t shard;
-  uint64_t records, lost; /* of all shards */
-  bool missing;           /* something is not there, of which the number is not known */
-  int code;               /* of a shard that could not be read for another cause than damage */
-  struct failure failure; /* of the output */
+  uint64_t records, lost, uncertain; /* of all shards */
+  bool missing;                      /* something is not there, of which the number is not known */
+  int code;                          /* of a shard that could not be read for another cause than damage */
+  struct failure failure;            /* of the output */
 };
 
 /* 1: the output is closed or full, stop. */
@@ -72,16 +79,29 @@ static void on_lost(void *context, uint64_t first, uint64_t last)
             last - first + 1);
 }
 
+static void on_uncertain(void *context, uint64_t first, uint64_t last, bool contested)
+{
+  const struct salvaging *s = context;
+  fprintf(stderr, "shard %u: sequence%s %" PRIu64, s->shard, first == last ? "" : "s", first);
+  if (first != last)
+    fprintf(stderr, " to %" PRIu64, last);
+  fputs(contested ? " written, and so is what contradicts it: which of the two was acknowledged is not known\n"
+                  : " written: whether that is what was acknowledged is not known, as nothing that would prove it is left\n",
+        stderr);
+}
+
 /* false: stop. */
 static bool salvage_shard(struct salvaging *s, const char *path)
 {
-  const struct store_salvage how = {.shard = s->shard, .each = on_record, .lost = on_lost, .context = s};
+  const struct store_salvage how = {
+      .shard = s->shard, .beside_node = s->beside_node, .each = on_record, .lost = on_lost, .uncertain = on_uncertain, .context = s};
   struct store_salvage_result result;
   struct failure failure = FAILURE_NONE;
   char records[TABLE_NUMBER], blocks[TABLE_NUMBER];
   const int status = store_salvage(path, &how, &result, &failure);
   s->records += result.records;
   s->lost += result.lost;
+  s->uncertain += result.uncertain;
   if (failure.status) {
     ops_complain("salvage", "shard %u cannot be read: %s", s->shard, failure.text);
     s->missing = true;
@@ -102,16 +122,19 @@ static bool salvage_shard(struct salvaging *s, const char *path)
 
 static int conclude(struct salvaging *s)
 {
-  char records[TABLE_NUMBER], lost[TABLE_NUMBER];
+  char records[TABLE_NUMBER], lost[TABLE_NUMBER], uncertain[TABLE_NUMBER];
   const int code = ops_output_finish("salvage", EX_OK);
   if (code || s->failure.status)
     return code ? code : ops_fail("salvage", &s->failure);
   ops_table_number(records, s->records);
-  if (s->lost == 0 && !s->missing) {
+  if (s->uncertain)
+    fprintf(stderr, "of the records that were written, %s are not certain\n", ops_table_number(uncertain, s->uncertain));
+  if (s->lost == 0 && !s->missing && !s->uncertain) {
     fprintf(stderr, "salvaged: %s records, all that were stored\n", records);
     return EX_OK;
   }
-  fprintf(stderr, "salvaged: %s records; not there: %s%s; nothing was changed\n", records, s->lost ? ops_table_number(lost, s->lost) : "",
+  fprintf(stderr, "salvaged: %s records; not there: %s%s; nothing was changed\n", records,
+          s->lost || !s->missing ? ops_table_number(lost, s->lost) : "",
           s->missing ? s->lost ? ", and what is not known" : "an unknown number" : "");
   return s->code ? s->code : EX_DATAERR;
 }
@@ -136,6 +159,7 @@ int ops_salvage_main(int argc, char **argv)
     ops_complain("salvage", "%s holds no store yet; a node makes it at its first start: muster run --data %s", data.root, data.root);
     return EX_NOINPUT;
   }
+  s.beside_node = datadir_node_pid(&data) != 0;
   bool going = true;
   for (s.shard = 0; s.shard < LIMIT_SHARDS && going; s.shard++) {
     datadir_shard_path(&data, path, s.shard);

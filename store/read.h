@@ -124,20 +124,26 @@ int store_verify(const char *path, void (*report)(void *context, const char *sen
 /* ---- salvage ---- */
 
 struct store_salvage {
-  uint32_t shard;                                                /* by its directory: believed where the shard's own meta cannot be read */
-  int (*each)(void *context, const struct store_record *record); /* in order of sequences, each once; stops where it answers non-zero */
+  uint32_t shard;   /* by its directory: believed where the shard's own meta cannot be read */
+  bool beside_node; /* a node runs there: nothing is locked, so none of its workers has to wait */
+  int (*each)(void *context, const struct store_record *record); /* in order of sequences; stops where it answers non-zero */
   void (*lost)(void *context, uint64_t first, uint64_t last);    /* sequences that are not there, in their order among the records */
+  /* After the records of a block of which nothing proves that its commit has ended: others may have been acknowledged under these sequences.
+   * contested: a block that contradicts it is given as well, so a sequence may come twice. NULL: not told. */
+  void (*uncertain)(void *context, uint64_t first, uint64_t last, bool contested);
   void *context;
 };
 struct store_salvage_result {
   uint64_t blocks, records; /* given to each */
+  uint64_t uncertain;       /* of those records */
   uint64_t lost;
   bool end_known; /* false: meta is damaged, so nobody knows how many records came after the last one that was found */
 };
-/* Gives every block of a shard that is intact, whatever is damaged around it: data.mdb is read page by page, LMDB's tree is not asked. A
- * block is one by its checksum, and believed for its place in a page of LMDB's or for its neighbours in the chain. Beside a running node
- * it holds a snapshot, so pages that commits replace are not used again meanwhile; MUSTER_ERR_LOCKED where damage forbids that. Memory: 88
- * bytes for each block. */
+/* Gives every block of a shard that is intact, whatever is damaged around it: data.mdb is read page by page. A block is one by its checksum, and
+ * believed for its place in a page of LMDB's or for its neighbours in the chain. Certain is one that an intact block behind it names, or that
+ * LMDB's tree leads to; what contradicts a certain one is not given. Beside a running node it holds a snapshot, so pages that commits replace
+ * are not used again meanwhile; MUSTER_ERR_LOCKED where damage forbids that. Beside none it keeps one from starting. Memory: 72 bytes for each
+ * block. */
 int store_salvage(const char *path, const struct store_salvage *how, struct store_salvage_result *out, struct failure *failure);
 
 #endif

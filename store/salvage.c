@@ -10,11 +10,13 @@
 #include <unistd.h>
 
 #include "store/env.h"
+#include "store/guard.h"
 #include "store/read.h"
 
 struct salvage {
   struct store_env env;
-  MDB_txn *txn;   /* the snapshot, where LMDB can be opened */
+  MDB_txn *txn; /* the snapshot, where LMDB can be opened */
+  MDB_cursor *cursor;
   int owner_fd;   /* shared owner lock: no node writes meanwhile; -1: one does, or there is no lock */
   bool meta_read; /* by LMDB's tree */
   struct store_meta meta;
@@ -23,9 +25,11 @@ struct salvage {
   struct store_salvage_result *result;
 };
 
-/* Whether a node writes to the shard. While nobody does, none can start. */
+/* Whether a node writes to the shard, or will as soon as it has started its worker again. While there is none, none can start. */
 static bool salvage_beside_node(struct salvage *s, const char *path)
 {
+  if (s->how->beside_node)
+    return true;
   char owner[LIMIT_PATH_BYTES];
   struct store_env e;
   strcpy(e.path, path); /* its length has been looked at */
@@ -69,6 +73,19 @@ static int salvage_open_file(struct salvage *s, const char *path, struct failure
   return MUSTER_OK;
 }
 
+static bool salvage_led_to(void *context, const struct store_found *found)
+{
+  const struct salvage *s = context;
+  struct store_block b;
+  struct store_guard g;
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_MAP), 0))
+    return false;
+  const bool led = store_journal_seek(s->cursor, found->first, &b) == 0 && b.header.first == found->first &&
+                   memcmp(b.header.checksum, found->checksum, sizeof found->checksum) == 0;
+  store_guard_leave(&g);
+  return led;
+}
+
 static int salvage_begin(struct salvage *s, const char *path, struct failure *failure)
 {
   struct failure why = FAILURE_NONE;
@@ -85,11 +102,17 @@ static int salvage_begin(struct salvage *s, const char *path, struct failure *fa
   int status = salvage_open_file(s, path, failure);
   s->finding.shard = s->meta_read ? s->meta.shard : s->how->shard;
   s->finding.last = beside ? s->meta.records : UINT64_MAX;
+  if (s->meta_read && store_env_cursor_open(s->txn, s->env.journal, &s->cursor) == 0) {
+    s->finding.led_to = salvage_led_to;
+    s->finding.context = s;
+  }
   return status ? status : store_find_blocks(&s->finding, s->meta_read ? s->meta.chain : NULL, failure);
 }
 
 static void salvage_end(struct salvage *s)
 {
+  if (s->cursor)
+    store_env_cursor_close(s->cursor);
   if (s->txn)
     store_env_abort(s->txn);
   store_env_close(&s->env);
@@ -108,19 +131,25 @@ static void salvage_lost(struct salvage *s, uint64_t first, uint64_t last)
   s->how->lost(s->how->context, first, last);
 }
 
-/* *next: the first sequence that was neither given nor told as lost. */
+/* *next: the first sequence that was neither given nor told as lost. Of two that contest each other the later one begins before it. */
 static int salvage_give(struct salvage *s, const struct store_found *found, uint64_t *next)
 {
   struct store_block b;
+  uint64_t at = found->first;
   if (!store_found_read(&s->finding, found, &b))
     return MUSTER_OK; /* the next one, or the end, finds it missing */
   salvage_lost(s, *next, found->first - 1);
-  *next = found->first;
-  const int stop = store_block_each(&b, next, found->last, s->how->each, s->how->context);
-  s->result->records += *next - found->first;
+  const int stop = store_block_each(&b, &at, found->last, s->how->each, s->how->context);
+  s->result->records += at - found->first;
+  *next = at > *next ? at : *next;
   if (stop && stop != MUSTER_ERR_CORRUPT)
     return stop;
-  s->result->blocks += *next > found->last;
+  s->result->blocks += at > found->last;
+  if ((!found->certain || found->contested) && at > found->first) {
+    s->result->uncertain += at - found->first;
+    if (s->how->uncertain)
+      s->how->uncertain(s->how->context, found->first, at - 1, found->contested);
+  }
   return MUSTER_OK;
 }
 

@@ -22,7 +22,8 @@ struct store_found {
   uint32_t size;
   bool placed;    /* where LMDB puts a value: the page says that it is a page, and which one */
   bool trusted;   /* placed, or of one chain with such a one */
-  uint32_t links; /* to others of the chain: what it names as the block before is there, or it is named by the one behind */
+  bool certain;   /* its commit has ended: a trusted block names it as the one before, or LMDB's tree leads to it */
+  bool contested; /* another one that is kept contradicts it */
   uint8_t checksum[16], previous[16];
 };
 
@@ -38,12 +39,16 @@ struct store_finding {
   bool meta_found; /* a meta record was met; the one that counts most */
   struct store_meta meta;
 
+  bool (*led_to)(void *context, const struct store_found *found); /* whether the tree leads to it; NULL: there is no tree to ask */
+  void *context;
+
   /* private */
   uint8_t *block; /* the largest block read so far */
   size_t block_room;
 };
 
-/* Finds all blocks, then keeps of those that contradict each other what the chain speaks for. head: checksum of the last block, or NULL. */
+/* Finds all blocks, then lets go of those that contradict a certain one. Where nothing that is certain decides, all stay and are contested: a
+ * block of a commit that did not end looks like one of a commit that did. head: checksum of the last block as the tree tells it, or NULL. */
 int store_find_blocks(struct store_finding *f, const uint8_t *head, struct failure *failure);
 /* Reads a found block once more. false: it is not there any more. Valid until the next. */
 bool store_found_read(struct store_finding *f, const struct store_found *found, struct store_block *b);

@@ -207,23 +207,6 @@ static size_t find_first(const struct store_finding *f, uint64_t sequence)
   return low;
 }
 
-static void link_found(struct store_finding *f, const uint8_t *head)
-{
-  static const uint8_t none[16];
-  for (size_t i = 0; i < f->count; i++) {
-    struct store_found *one = &f->found[i];
-    if (one->first == 1 && memcmp(one->previous, none, sizeof none) == 0)
-      one->links++;
-    if (head && memcmp(one->checksum, head, sizeof none) == 0)
-      one->links++;
-    for (size_t j = find_first(f, one->last + 1); j < f->count && f->found[j].first == one->last + 1; j++)
-      if (memcmp(f->found[j].previous, one->checksum, sizeof none) == 0) {
-        one->links++;
-        f->found[j].links++;
-      }
-  }
-}
-
 /* Trust begins where LMDB has put a value and at the last block, and goes along the chain: whoever makes a block knows no checksum of ours. */
 static void spread_trust(struct store_finding *f, const uint8_t *head)
 {
@@ -240,8 +223,6 @@ static void spread_trust(struct store_finding *f, const uint8_t *head)
   }
 }
 
-static uint64_t worth(const struct store_found *found) { return found->links * UINT64_C(2) + found->placed; }
-
 /* They overlap, or stand side by side and the later one names another as the one before it. */
 static bool contradicts(const struct store_found *earlier, const struct store_found *later)
 {
@@ -249,21 +230,51 @@ static bool contradicts(const struct store_found *earlier, const struct store_fo
          (later->first == earlier->last + 1 && memcmp(later->previous, earlier->checksum, sizeof later->previous) != 0);
 }
 
-/* Bytes that look like a block and are none of the chain: of a commit that did not end, or within a record that somebody has made so. */
-static void keep_believed(struct store_finding *f)
+/* A writer names a block as the one before only when its commit has ended. What it names itself proves nothing: a commit that did not end, and the
+ * one that took its place, name the same. */
+static void mark_certain(struct store_finding *f, const uint8_t *head)
 {
+  for (size_t i = 0; i < f->count; i++) {
+    struct store_found *one = &f->found[i];
+    if (!one->trusted)
+      continue;
+    one->certain = head && memcmp(one->checksum, head, sizeof one->checksum) == 0;
+    for (size_t j = find_first(f, one->last + 1); !one->certain && j < f->count && f->found[j].first == one->last + 1; j++)
+      one->certain = f->found[j].trusted && memcmp(f->found[j].previous, one->checksum, sizeof one->checksum) == 0;
+    one->certain = one->certain || (f->led_to && f->led_to(f->context, one));
+  }
+}
+
+/* Bytes that look like a block and are none of the chain: of a commit that did not end, or within a record that somebody has made so. */
+static void drop_false(struct store_finding *f)
+{
+  const struct store_found *certain = NULL;
+  for (size_t i = f->count; i-- > 0;) {
+    struct store_found *one = &f->found[i];
+    if (one->certain)
+      certain = one;
+    else if (certain && contradicts(one, certain))
+      one->trusted = false;
+  }
   size_t kept = 0;
+  struct store_found last = {0}; /* the certain one that reaches farthest so far */
   for (size_t i = 0; i < f->count; i++) {
     const struct store_found one = f->found[i];
-    bool believed = one.trusted;
-    while (believed && kept && contradicts(&f->found[kept - 1], &one)) {
-      believed = worth(&one) >= worth(&f->found[kept - 1]);
-      kept -= believed;
-    }
-    if (believed)
-      f->found[kept++] = one;
+    if (!one.trusted || (!one.certain && last.certain && contradicts(&last, &one)))
+      continue;
+    if (one.certain && one.last >= last.last)
+      last = one;
+    f->found[kept++] = one;
   }
   f->count = kept;
+}
+
+static void mark_contested(struct store_finding *f)
+{
+  for (size_t i = 0; i < f->count; i++)
+    for (size_t j = i + 1; j < f->count && f->found[j].first <= f->found[i].last + 1; j++)
+      if (contradicts(&f->found[i], &f->found[j]))
+        f->found[i].contested = f->found[j].contested = true;
 }
 
 int store_find_blocks(struct store_finding *f, const uint8_t *head, struct failure *failure)
@@ -274,11 +285,10 @@ int store_find_blocks(struct store_finding *f, const uint8_t *head, struct failu
                        "there is no memory to list the blocks of a shard; nothing was changed; salvage a copy on a larger machine");
   qsort(f->found, f->count, sizeof *f->found, by_sequence);
   drop_copies(f);
-  if (!head && f->meta_found)
-    head = f->meta.chain;
-  link_found(f, head);
-  spread_trust(f, head);
-  keep_believed(f);
+  spread_trust(f, head ? head : f->meta_found ? f->meta.chain : NULL);
+  mark_certain(f, head); /* a meta record that the tree does not lead to may be of a commit that did not end */
+  drop_false(f);
+  mark_contested(f);
   return MUSTER_OK;
 }
 
