@@ -19,14 +19,14 @@
 #include "store/journal.h"
 #include "tests/store/fixture.h"
 
-enum { ALL, SOME, LOST, END_UNKNOWN, FORGED, UNREAD, LAST };
+enum { ALL, SOME, LOST, END_UNKNOWN, FORGED, UNCERTAIN, LAST };
 static struct fuzz_outcome outcomes[] = {
     [ALL] = {"all given", 0},
     [SOME] = {"some given", 0},
     [LOST] = {"told as lost", 0},
     [END_UNKNOWN] = {"of an unknown end", 0},
     [FORGED] = {"with forged blocks", 0},
-    [UNREAD] = {"not read", 0},
+    [UNCERTAIN] = {"told as uncertain", 0},
     [LAST] = {NULL, 0},
 };
 enum { PAGE = 4096, PAGES_MAX = 64, RECORDS = 66, BLOCKS_MAX = 32, FORGED_MAX = 8, SMALL = 8 };
@@ -38,10 +38,29 @@ static size_t whole_size;
 static struct place {
   uint64_t first, last;
   size_t at, size;
+  bool value;         /* LMDB has put it there; else it is what an earlier page has left */
 } blocks[BLOCKS_MAX]; /* where the true ones lie, copies too */
 static uint32_t block_count;
 
 static void finish(void) { scratch_remove(fixture.path); }
+
+static uint32_t short_at(size_t at) { return whole[at] | (uint32_t)whole[at + 1] << 8; }
+
+/* The value of a leaf's node, or one with pages of its own, as lmdb.c lays them out: 16 bytes of header, of which kind and end of the list of nodes. */
+static bool is_value(size_t at)
+{
+  const size_t page = at / PAGE * PAGE;
+  if (load_u64(whole + page) != at / PAGE)
+    return false;
+  if (short_at(page + 10) & 4)
+    return at % PAGE == 16;
+  for (size_t slot = page + 16; short_at(page + 10) & 2 && slot < page + short_at(page + 12); slot += 2) {
+    const size_t node = page + short_at(slot);
+    if (node + 8 + short_at(node + 6) == at)
+      return true;
+  }
+  return false;
+}
 
 /* By its magic, as a plain search finds them. */
 static void find_blocks(void)
@@ -56,7 +75,8 @@ static void find_blocks(void)
     uint8_t checksum[16];
     digest_bytes(checksum, whole + at + 16, size - 16);
     if (memcmp(checksum, whole + at, sizeof checksum) == 0)
-      blocks[block_count++] = (struct place){.first = h.first, .last = h.first + h.count - 1, .at = at, .size = size};
+      blocks[block_count++] =
+          (struct place){.first = h.first, .last = h.first + h.count - 1, .at = at, .size = size, .value = is_value(at)};
   }
 }
 
@@ -70,7 +90,7 @@ static void shard_make_once(void)
   fixture_make(&fixture);
   atexit(finish);
   struct store *s = fixture_open(&fixture);
-  fixture_fill(s, 0, 60, 15);      /* blocks on pages of their own */
+  fixture_fill(s, 0, 60, 30);      /* blocks on pages of their own */
   fixture_fill(s, 60, RECORDS, 2); /* blocks in leaves of the tree */
   store_close(s);
   file_path(path);
@@ -79,7 +99,10 @@ static void shard_make_once(void)
   CHECK(fd >= 0 && size > 0 && (size_t)size < sizeof whole && close(fd) == 0, "%s", path);
   whole_size = (size_t)size;
   find_blocks();
-  CHECK(block_count >= 7, "%u blocks", block_count);
+  uint32_t values = 0;
+  for (uint32_t i = 0; i < block_count; i++)
+    values += blocks[i].value;
+  CHECK(values >= 5, "%u blocks, %u of them values", block_count, values);
 }
 
 /* ---- what is done to a copy ---- */
@@ -88,7 +111,11 @@ struct image {
   uint8_t bytes[PAGES_MAX * PAGE];
   size_t size;
   bool touched[PAGES_MAX];
-  uint32_t forged;
+  struct forged {
+    size_t at, size;
+    uint8_t bytes[256];
+  } forged[FORGED_MAX]; /* put there last, so that nobody has given them a page */
+  uint32_t forged_count;
 };
 
 static uint8_t *page_of(struct image *m, uint32_t number)
@@ -120,18 +147,27 @@ static size_t forge(uint8_t *out, uint64_t first)
 /* Into the bytes of a value that has pages of its own, behind its first page: no page of LMDB's begins there. */
 static void do_forge(struct image *m, struct fuzz_reader *in)
 {
-  uint8_t made[256];
+  struct forged *made = &m->forged[m->forged_count];
   const struct place *b = &blocks[fuzz_byte(in) % block_count];
-  const size_t size = forge(made, 1 + fuzz_byte(in) % (RECORDS + 4)), room = b->size - sizeof(struct store_block_header);
-  const size_t at = b->at + sizeof(struct store_block_header) + fuzz_short(in) % (room > size ? room - size : 1);
-  if (b->at % PAGE != 16 || at / PAGE == b->at / PAGE || at % PAGE + size > PAGE || m->forged == FORGED_MAX)
+  const uint64_t first = 1 + fuzz_byte(in) % (RECORDS + 4);
+  const size_t at = b->at + fuzz_short(in) % b->size;
+  if (b->at % PAGE != 16 || at / PAGE == b->at / PAGE || at % PAGE < 16 || m->forged_count == FORGED_MAX)
     return;
-  uint8_t *page = page_of(m, (uint32_t)(at / PAGE));
-  memset(page, 0xa5, 16); /* that it is none */
-  if (at % PAGE < 16)
+  made->size = forge(made->bytes, first);
+  made->at = at;
+  if (at % PAGE + made->size > PAGE)
     return;
-  memcpy(page + at % PAGE, made, size);
-  m->forged++;
+  m->touched[at / PAGE] = true;
+  m->forged_count++;
+}
+
+static void put_forged(struct image *m)
+{
+  for (uint32_t i = 0; i < m->forged_count; i++) {
+    const struct forged *made = &m->forged[i];
+    memset(m->bytes + made->at / PAGE * PAGE, 0xa5, 16);
+    memcpy(m->bytes + made->at, made->bytes, made->size);
+  }
 }
 
 static void do_one(struct image *m, struct fuzz_reader *in)
@@ -180,7 +216,8 @@ static void do_one(struct image *m, struct fuzz_reader *in)
 /* ---- what salvage makes of it ---- */
 
 struct taken {
-  uint64_t next, given, lost;
+  uint64_t next, given, lost, uncertain;
+  bool last_uncertain;
   bool have[RECORDS + 1];
 };
 
@@ -209,11 +246,20 @@ static void on_lost(void *context, uint64_t first, uint64_t last)
   t->lost += last - first + 1;
 }
 
-/* A block that lies, with its page's header and list, on pages that were not touched is given, whatever is beside it. */
+static void on_uncertain(void *context, uint64_t first, uint64_t last, bool contested)
+{
+  struct taken *t = context;
+  CHECK(!contested && last >= first && last == t->next && t->have[first], "%llu to %llu are told uncertain", (unsigned long long)first,
+        (unsigned long long)last);
+  t->uncertain += last - first + 1;
+  t->last_uncertain = last == RECORDS;
+}
+
+/* A value that lies on pages that were not touched is given, whatever is beside it. */
 static void check_untouched(const struct image *m, const struct taken *t)
 {
   for (uint32_t i = 0; i < block_count; i++) {
-    bool clean = true;
+    bool clean = blocks[i].value;
     for (size_t page = blocks[i].at / PAGE; page <= (blocks[i].at + blocks[i].size - 1) / PAGE; page++)
       clean = clean && !m->touched[page];
     for (uint64_t sequence = blocks[i].first; clean && sequence <= blocks[i].last; sequence++)
@@ -228,7 +274,7 @@ static void try_image(const struct image *m, bool changed)
   struct taken t = {0};
   struct failure f = FAILURE_NONE;
   struct store_salvage_result result;
-  const struct store_salvage how = {.each = on_record, .lost = on_lost, .context = &t};
+  const struct store_salvage how = {.each = on_record, .lost = on_lost, .uncertain = on_uncertain, .context = &t};
   file_path(path);
   const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   CHECK(fd >= 0 && write(fd, m->bytes, m->size) == (ssize_t)m->size && close(fd) == 0, "%s", path);
@@ -236,18 +282,21 @@ static void try_image(const struct image *m, bool changed)
   CHECK(status == f.status, "status %d", status);
   if (status) {
     CHECK(changed && (status == MUSTER_ERR_VERSION || status == MUSTER_ERR_DENIED), "status %d: %s", status, f.text);
-    outcomes[UNREAD].count++;
     return;
   }
   CHECK(result.records == t.given && result.lost == t.lost && t.given + t.lost == t.next, "counts");
   CHECK(t.next == RECORDS || !result.end_known, "%llu of %u are accounted for, and the end is called known", (unsigned long long)t.next,
         (unsigned)RECORDS);
-  CHECK(changed || (t.given == RECORDS && result.end_known), "of a file that was not changed %llu are given", (unsigned long long)t.given);
+  CHECK(result.uncertain == t.uncertain && (result.end_known || !t.have[RECORDS] || t.last_uncertain),
+        "nothing names the last block, and it is called certain");
+  CHECK(changed || (t.given == RECORDS && result.end_known && !t.uncertain), "of a file that was not changed %llu are given",
+        (unsigned long long)t.given);
   check_untouched(m, &t);
   outcomes[t.given == RECORDS ? ALL : SOME].count++;
   outcomes[LOST].count += t.lost > 0;
   outcomes[END_UNKNOWN].count += !result.end_known;
-  outcomes[FORGED].count += m->forged > 0;
+  outcomes[FORGED].count += m->forged_count > 0;
+  outcomes[UNCERTAIN].count += t.uncertain > 0;
 }
 
 /* ---- one input ---- */
@@ -279,6 +328,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   m.size = whole_size;
   for (unsigned steps = 0; in.p < in.end && steps < 64; steps++)
     do_one(&m, &in);
+  put_forged(&m);
   try_image(&m, size > 0);
   return 0;
 }

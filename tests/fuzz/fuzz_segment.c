@@ -143,19 +143,22 @@ static void seal_blocks(uint8_t *bytes, size_t size, const uint8_t previous[16])
   }
 }
 
-/* Records of the true file's blocks that the bytes begin with. *end: where they end. */
-static uint64_t true_records(const struct piece *p, const uint8_t *bytes, size_t size, size_t *end)
+/* Records of the true blocks that the bytes begin with: those of the file, and of the files behind it. *end: where they end. */
+static uint64_t true_records(uint32_t number, const uint8_t *bytes, size_t size, size_t *end)
 {
   uint64_t records = 0;
   struct store_block_header h;
-  for (*end = 0; *end < p->size;) {
-    memcpy(&h, p->bytes + *end, sizeof h);
-    const size_t whole = store_block_size(&h);
-    if (whole > size - *end || memcmp(p->bytes + *end, bytes + *end, whole) != 0)
-      break;
-    records += h.count;
-    *end += whole;
-  }
+  *end = 0;
+  for (uint32_t i = number; i < SEGMENTS; i++)
+    for (size_t at = 0; at < pieces[i].size;) {
+      memcpy(&h, pieces[i].bytes + at, sizeof h);
+      const size_t whole = store_block_size(&h);
+      if (whole > size - *end || memcmp(pieces[i].bytes + at, bytes + *end, whole) != 0)
+        return records;
+      records += h.count;
+      at += whole;
+      *end += whole;
+    }
   return records;
 }
 
@@ -204,7 +207,7 @@ static void try_segment(uint32_t number, uint8_t *bytes, size_t size, bool seale
   if (sealed)
     seal_blocks(bytes, size, number ? backup.shard[0].segment[number - 1].head : none);
   const bool same = size == p->size && memcmp(bytes, p->bytes, size) == 0;
-  const uint64_t right = true_records(p, bytes, size, &end), before = backup.shard[0].segment[number].first - 1;
+  const uint64_t right = true_records(number, bytes, size, &end), before = backup.shard[0].segment[number].first - 1;
   piece_write(p, bytes, size);
   const uint64_t believed = walk(number, bytes, size, &ended);
   CHECK(sealed ? believed >= right : believed == right, "%llu records are believed, %llu are true", (unsigned long long)believed,
