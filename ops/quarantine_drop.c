@@ -7,11 +7,13 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/file.h"
 #include "core/keys.h"
 #include "ops/options.h"
 #include "ops/quarantine.h"
 #include "ops/receipt.h"
 #include "ops/table.h"
+#include "ops/view.h"
 
 #define LOOK_AGAIN_MS 50
 
@@ -47,10 +49,15 @@ static int by_number(const void *left, const void *right)
 
 /* ---- asking, and waiting until it is done ---- */
 
-/* Requests that were left, by their path. A worker takes several at a time, so all are left before the first is waited for. */
+struct asked {
+  char *path;
+  uint32_t shard;
+};
+
+/* Requests that were left. A worker takes several at a time, so all are left before the first is waited for. */
 struct asking {
-  char **path;
-  size_t count;
+  struct asked *request;
+  size_t count, done; /* from the first on */
 };
 
 static int ask_shard(struct asking *a, const struct store_reader *r, const struct ops_quarantine_names *n, uint32_t s, enum store_drop what,
@@ -63,37 +70,38 @@ static int ask_shard(struct asking *a, const struct store_reader *r, const struc
                                    request, failure);
     if (status != MUSTER_OK)
       return status;
-    char **larger = reallocarray(a->path, a->count + 1, sizeof *larger);
-    if (larger)
-      a->path = larger;
-    if (!larger || !(a->path[a->count] = strdup(request)))
+    struct asked *larger = reallocarray(a->request, a->count + 1, sizeof *larger);
+    if (larger) {
+      a->request = larger;
+      larger[a->count] = (struct asked){.path = strdup(request), .shard = s};
+    }
+    if (!larger || !larger[a->count].path)
       return failure_set(failure, MUSTER_ERR_MEMORY, "not enough memory to wait; what was asked is done all the same");
     a->count++;
   }
   return MUSTER_OK;
 }
 
-/* true: all is done. false: the time is up, or there is no node that would do it. */
-static bool asking_wait(const struct asking *a, const struct ops_shards *s, uint32_t timeout_ms)
+/* Until all is done, the time is up, or there is no node that would do it. */
+static void asking_wait(struct asking *a, const struct ops_shards *s, uint32_t timeout_ms)
 {
   const uint64_t deadline_ns = clock_monotonic_ns() + timeout_ms * UINT64_C(1000000);
-  for (size_t i = 0; i < a->count;) {
-    if (access(a->path[i], F_OK) != 0) {
-      i++;
+  while (a->done < a->count) {
+    if (access(a->request[a->done].path, F_OK) != 0) {
+      a->done++;
       continue;
     }
     if (!datadir_node_pid(&s->data) || clock_monotonic_ns() >= deadline_ns)
-      return false;
+      return;
     nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_MS * 1000000L}, NULL);
   }
-  return true;
 }
 
 static void asking_finish(struct asking *a)
 {
   for (size_t i = 0; i < a->count; i++)
-    free(a->path[i]);
-  free(a->path);
+    free(a->request[i].path);
+  free(a->request);
 }
 
 struct remaining {
@@ -109,8 +117,31 @@ static int count_remaining(void *context, const struct store_refused *entry)
   return 0;
 }
 
-static int tell(struct ops_shards *s, const struct ops_quarantine_names *n, enum store_drop what, bool done)
+/* What holds up the first request that is still there, as far as this process can see it, and the worker's counters. */
+static void tell_cause(const struct ops_shards *s, const struct asked *request, const char *left)
 {
+  static struct ops_view view; /* large, and there is one */
+  struct failure failure = FAILURE_NONE, unread = FAILURE_NONE;
+  char role[24];
+  snprintf(role, sizeof role, "worker-%" PRIu32, request->shard);
+  const struct counters_snapshot *page = ops_view_take(&view, &s->data, &failure) == MUSTER_OK ? ops_view_find(&view, role) : NULL;
+  const int fd = file_open(FILE_OF_NODE, "the request", request->path, UINT64_MAX, &unread);
+  if (fd >= 0)
+    close(fd);
+  const char *cause = "it has not come to it yet";
+  if (!page || !page->alive || page->state != PROCESS_SERVING)
+    cause = "it is down";
+  else if (page->value[COUNTER_drops_waiting])
+    cause = "it cannot read the request, and its log says why (worker.quarantine_drop_waits)";
+  else if (page->value[COUNTER_store_blocked])
+    cause = "it has no disk to write to";
+  ops_complain("quarantine", "%s are still to be dropped: the worker of shard %" PRIu32 " is asked, and %s%s%s; it does so when it can",
+               left, request->shard, cause, fd < 0 ? "; " : "", fd < 0 ? unread.text : "");
+}
+
+static int tell(struct ops_shards *s, const struct ops_quarantine_names *n, enum store_drop what, const struct asking *a)
+{
+  const bool done = a->done == a->count;
   struct failure failure = FAILURE_NONE;
   struct remaining remaining = {.n = n};
   char total[TABLE_NUMBER], gone[TABLE_NUMBER], left[TABLE_NUMBER];
@@ -129,7 +160,7 @@ static int tell(struct ops_shards *s, const struct ops_quarantine_names *n, enum
     printf("%s stay: %s\n", left, what == STORE_DROP_STORED ? "their record is not in the store" : "run muster verify to see why");
     return EX_OK;
   }
-  ops_complain("quarantine", "%s are still to be dropped: a worker is down, or has no disk to write to; it does so when it can", left);
+  tell_cause(s, &a->request[a->done], left);
   return EX_TEMPFAIL;
 }
 
@@ -143,7 +174,9 @@ int ops_quarantine_ask(struct ops_shards *s, struct ops_quarantine_names *n, enu
       qsort(n->name[shard], n->count[shard], sizeof *n->name[shard], by_number);
     status = ask_shard(&asking, s->reader[shard], n, shard, what, &failure);
   }
-  const int code = status == MUSTER_OK ? tell(s, n, what, asking_wait(&asking, s, timeout_ms)) : ops_fail("quarantine", &failure);
+  if (status == MUSTER_OK)
+    asking_wait(&asking, s, timeout_ms);
+  const int code = status == MUSTER_OK ? tell(s, n, what, &asking) : ops_fail("quarantine", &failure);
   asking_finish(&asking);
   return code;
 }

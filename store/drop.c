@@ -70,14 +70,15 @@ static bool is_request(const char *name)
 
 enum request_state { REQUEST_WHOLE, REQUEST_DAMAGED, REQUEST_WAITS };
 
-/* It waits where it cannot be read now: whoever has left it was told that it will be done. */
+/* It waits where it cannot be read now, with errno: whoever has left it was told that it will be done. */
 static enum request_state request_read(struct drop_request *q, const char *path)
 {
   const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  const ssize_t size = fd < 0 ? -1 : read(fd, q, sizeof *q);
+  const ssize_t size = fd < 0 || FAULT("store.drop-read") ? -1 : read(fd, q, sizeof *q);
   const int error = errno;
   if (fd >= 0)
     close(fd);
+  errno = error;
   if (size < 0)
     return error == ELOOP || error == EISDIR ? REQUEST_DAMAGED : REQUEST_WAITS;
   const bool whole = size >= (ssize_t)sizeof q->header && q->header.magic == DROP_MAGIC && q->header.count <= STORE_DROP_ENTRIES_MAX &&
@@ -104,13 +105,21 @@ static int request_carry_out(struct store *s, const struct drop_request *q, stru
   return MUSTER_OK;
 }
 
+static void request_waits(struct store_dropped *out, int error)
+{
+  out->waiting++;
+  out->waits_for = error;
+}
+
 /* One that cannot be removed is carried out again and again, which changes nothing. */
 static int request_settle(struct store *s, const char *name, struct store_dropped *out, struct failure *failure)
 {
   char path[LIMIT_PATH_BYTES];
   struct drop_request *q = malloc(sizeof *q);
-  if (!q)
-    return MUSTER_OK; /* it waits */
+  if (!q) {
+    request_waits(out, ENOMEM);
+    return MUSTER_OK;
+  }
   store_env_path(&s->env, path, name);
   int status = MUSTER_OK;
   const enum request_state state = request_read(q, path);
@@ -118,6 +127,8 @@ static int request_settle(struct store *s, const char *name, struct store_droppe
     status = request_carry_out(s, q, out, failure);
   else if (state == REQUEST_DAMAGED)
     out->damaged++;
+  else
+    request_waits(out, errno);
   free(q);
   if (!status && state != REQUEST_WAITS)
     unlink(path);
@@ -129,6 +140,8 @@ int store_drop_requested(struct store *s, struct store_dropped *out, struct fail
   *out = (struct store_dropped){0};
   DIR *directory = opendir(s->env.path);
   int status = MUSTER_OK;
+  if (!directory)
+    out->waits_for = errno;
   for (const struct dirent *d; directory && !status && out->requests + out->damaged < DROP_AT_ONCE && (d = readdir(directory));)
     if (is_request(d->d_name) && strlen(d->d_name) < 96)
       status = request_settle(s, d->d_name, out, failure);

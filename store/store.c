@@ -43,6 +43,11 @@ static int owner_refused(const struct store *s, struct failure *failure)
   ssize_t n = pread(s->owner_fd, pid, sizeof pid - 1, 0);
   if (n > 0)
     pid[strcspn(pid, "\n")] = '\0';
+  if (flock(s->owner_fd, LOCK_SH | LOCK_NB) == 0) /* it is held shared: nobody owns it */
+    return failure_set(
+        failure, MUSTER_ERR_LOCKED,
+        "shard %s: muster salvage, or a reader that may not write to it, keeps it as it is; nothing was changed; wait for its end",
+        s->env.path);
   return failure_set(failure, MUSTER_ERR_LOCKED, "shard %s: another process (pid %s) owns it; nothing was changed; stop that one first",
                      s->env.path, n > 0 ? pid : "unknown");
 }

@@ -94,6 +94,8 @@ struct store_dropped {
   uint32_t requests;
   uint64_t dropped, stayed; /* entries named by them */
   uint32_t damaged;         /* requests that are none; removed, nothing was dropped for them */
+  uint32_t waiting;         /* requests that could not be read now: they stay for the next call */
+  int waits_for;            /* errno of the last call that failed so, as when the directory could not be looked into; 0: none */
 };
 /* Carries out what other processes have asked for (store_reader_drop), some requests at a time, each in a transaction of its own. Between
  * transactions, now and then. Errors are those of store_commit. */

@@ -71,6 +71,13 @@ void counts_answer_dropped(struct counters *c)
   counters_end(c);
 }
 
+void counts_drops_waiting(struct counters *c, uint32_t requests)
+{
+  counters_begin(c);
+  counters_set(c, COUNTER_drops_waiting, requests);
+  counters_end(c);
+}
+
 void counts_store(struct counters *c, const struct store_facts *facts, const struct watermark *watermark)
 {
   counters_begin(c);

@@ -23,6 +23,7 @@ struct counts_commit {
 /* All words of the group are final. Returns how many of its records are stored now and were not before. */
 uint64_t counts_settled(struct counters *c, const struct group *g, const struct counts_commit *commit);
 void counts_answer_dropped(struct counters *c);
+void counts_drops_waiting(struct counters *c, uint32_t requests);
 void counts_store(struct counters *c, const struct store_facts *facts, const struct watermark *watermark); /* gauges */
 
 #endif

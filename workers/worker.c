@@ -43,6 +43,7 @@ struct worker {
   struct counts_commit commit; /* of the group in hand; store_records: durable in this shard before it */
   struct failure failure;
   struct log_gate gate_message, gate_part, gate_route, gate_answer;
+  int drops_wait_for; /* errno that was told of requests to drop; 0: none wait */
 };
 
 /* ---- one group: decode, validate, dedup, commit ---- */
@@ -326,6 +327,17 @@ void worker_settle(struct worker *w)
   group_clear(&w->group);
 }
 
+/* Told once for each cause, and not each time that it is tried again. */
+static void worker_tell_waiting(struct worker *w, const struct store_dropped *d)
+{
+  char sentence[128];
+  counts_drops_waiting(w->counters, d->waiting);
+  if (d->waits_for && d->waits_for != w->drops_wait_for)
+    log_event(LOG_WARN, "worker.quarantine_drop_waits", "shard=%" PRIu32 " requests=%" PRIu32 " error=%s", w->shard, d->waiting,
+              log_quote(sentence, sizeof sentence, strerror(d->waits_for)));
+  w->drops_wait_for = d->waits_for;
+}
+
 /* What people have judged of the quarantine. Not while the disk is low: to drop takes room first. */
 static void worker_drop(struct worker *w)
 {
@@ -337,6 +349,7 @@ static void worker_drop(struct worker *w)
     log_event(LOG_INFO, "worker.quarantine_dropped",
               "shard=%" PRIu32 " requests=%" PRIu32 " entries=%" PRIu64 " stayed=%" PRIu64 " requests_damaged=%" PRIu32, w->shard,
               d.requests, d.dropped, d.stayed, d.damaged);
+  worker_tell_waiting(w, &d);
   if (status != MUSTER_OK)
     worker_stop(w, status);
 }

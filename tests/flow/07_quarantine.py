@@ -184,6 +184,21 @@ def resent_is_found_stored(t):
     t.muster("verify")
 
 
+def a_request_that_cannot_be_read(t):
+    """a request that a worker cannot read waits: its log says so once, with the cause, and the command that waited names what holds it up"""
+    node = t.node("--workers", "1", variant="faults", env={"MUSTER_FAULT": "store.drop-read:fail:always"})
+    t.muster("submit", "-", stdin=b"\x05\x0a\x03abc", code=None)
+    told = t.muster("quarantine", "drop", "0:1", "--timeout", 2, code=75).error()
+    check("1 are still to be dropped: the worker of shard 0 is asked, and it cannot read the request" in told, told)
+    node.stop()
+    log = [line for line in node.log().split("\n") if "worker.quarantine_drop_waits" in line]
+    check_equal(len(log), 1, f"lines about it, after two seconds of trying: {log}")
+    check("requests=1" in log[0] and "Input/output error" in log[0], log[0])
+    node = t.node()  # a request that was left is carried out
+    wait_until(lambda: number(r"([\d,]+) quarantined", t.muster("verify").text()) == 0, 10, "the request to be carried out")
+    node.stop()
+
+
 def killed_while_dropping(t):
     """a worker that is killed between the commit and the end of a request: its successor goes on, nothing else is lost"""
     t.env["MUSTER_FAULT_ONCE_DIR"] = t.directory
@@ -288,5 +303,5 @@ def bystanders_of_another_ingest(t):
 
 
 main("quarantine", [listed_without_payload, replay_after_the_cause_is_mended, quota_is_bounded, list_is_in_order, replay_gives_room_again, drop_what_was_judged,
-                    resent_is_found_stored, killed_while_dropping, poison_is_isolated, poison_resent_costs_no_death, many_poisons_do_not_end_the_node,
+                    resent_is_found_stored, a_request_that_cannot_be_read, killed_while_dropping, poison_is_isolated, poison_resent_costs_no_death, many_poisons_do_not_end_the_node,
                     bystanders_of_another_ingest])

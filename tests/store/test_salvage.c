@@ -472,6 +472,13 @@ static void beside_a_node_nothing_is_locked(void **state)
   struct store_salvage_result result;
   char owner[320];
   fixture_file(x, owner, "owner.lock");
+  struct store *store;
+  const int kept = open(owner, O_RDWR | O_CLOEXEC); /* as by a salvage that began when there was no node */
+  assert_int_equal(flock(kept, LOCK_SH | LOCK_NB), 0);
+  assert_int_equal(store_open(&store, &x->options, &failure), MUSTER_ERR_LOCKED);
+  assert_non_null(strstr(failure.text, "muster salvage"));
+  close(kept);
+  failure = FAILURE_NONE;
   for (unsigned beside = 0; beside < 2; beside++) {
     struct next_owner w = {.fd = open(owner, O_RDWR | O_CLOEXEC)};
     const struct store_salvage how = {.beside_node = beside, .each = on_record_try, .lost = on_lost, .context = &w};
