@@ -81,14 +81,6 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
 
 /* ---- the tests ---- */
 
-static int setup(void **state)
-{
-  struct fixture *x = calloc(1, sizeof *x);
-  fixture_make(x);
-  *state = x;
-  return 0;
-}
-
 static int teardown(void **state)
 {
   seen.watching = false;
@@ -143,8 +135,8 @@ static void a_new_shard_has_its_names_on_the_disk(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(a_commit_is_on_the_disk_before_it_is_said, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_new_shard_has_its_names_on_the_disk, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_commit_is_on_the_disk_before_it_is_said, fixture_setup, teardown),
+      cmocka_unit_test_setup_teardown(a_new_shard_has_its_names_on_the_disk, fixture_setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
