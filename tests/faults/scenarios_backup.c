@@ -39,7 +39,7 @@ static int do_backup(struct fixture *x)
   struct failure failure = FAILURE_NONE;
   const int status = back_up(x, NULL, &failure);
   outcome->done = status == MUSTER_OK;
-  return status ? tell("backup", status, &failure) : 0;
+  return status ? tell_of_backup("backup", status, &failure) : 0;
 }
 
 struct faults_of_read {
@@ -48,11 +48,20 @@ struct faults_of_read {
   char first[512];
 };
 
+/* As tell; what the disk of a backup does not give is damage of it. */
+static int tell_of_backup(const char *doing, int status, const struct failure *failure)
+{
+  if (status != MUSTER_ERR_CORRUPT || !strstr(failure->text, strerror(EIO)))
+    return tell(doing, status, failure);
+  outcome->told = true;
+  return 1;
+}
+
 /* What the disk does not give is not whole, and may be told so; any other sentence speaks of damage. */
 static void on_fault(void *context, const char *sentence)
 {
   struct faults_of_read *f = context;
-  const bool unread = strstr(sentence, "cannot be read") && strstr(sentence, strerror(EIO));
+  const bool unread = strstr(sentence, strerror(EIO)) != NULL;
   f->unread += unread;
   if (!unread && !f->count++)
     snprintf(f->first, sizeof f->first, "%s", sentence);
@@ -86,7 +95,7 @@ static int do_check(struct fixture *x)
   if (faults.count)
     return violate("a check finds damage where a call has failed: %s", faults.first);
   if (status)
-    return tell("check", status, &failure);
+    return tell_of_backup("check", status, &failure);
   if (faults.unread) {
     outcome->told = true;
     return found.faults == faults.unread ? 1 : violate("%llu faults, and %u were told", (unsigned long long)found.faults, faults.unread);
@@ -126,7 +135,7 @@ static int do_restore(struct fixture *x)
   const int status = restore(x, "new", false, &records, &failure);
   outcome->done = status == MUSTER_OK;
   if (status)
-    return tell("restore", status, &failure);
+    return tell_of_backup("restore", status, &failure);
   return records == restored_records() ? 0 : violate("%llu records are called restored", (unsigned long long)records);
 }
 

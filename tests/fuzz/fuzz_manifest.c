@@ -207,7 +207,7 @@ static const char *const words[] = {"shard ",
                                     "../",
                                     NULL};
 
-const struct fuzz_target fuzz_target = {.name = "manifest", .short_count = 4000, .outcomes = outcomes, .words = words, .make = make};
+const struct fuzz_target fuzz_target = {.name = "manifest", .short_count = 1500, .outcomes = outcomes, .words = words, .make = make};
 
 /* The text as it is, cut, or a true one. */
 static bool write_copy(uint32_t flags, const char *text, size_t size)
