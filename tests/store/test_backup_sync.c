@@ -17,7 +17,7 @@ static struct {
 
 static bool is_ours(const char *path, const char *name)
 {
-  return unsynced.root[0] && strncmp(path, unsynced.root, strlen(unsynced.root)) == 0 && !strstr(name, "lock");
+  return unsynced.root[0] && strncmp(path, unsynced.root, strlen(unsynced.root)) == 0 && strcmp(name, "/lock") != 0;
 }
 
 static void forget(const char *path)
