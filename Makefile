@@ -186,7 +186,8 @@ faults-tools: $(patsubst %,$(B)/faults/%.so,fail clock record) $(B)/faults/drive
 $(B)/faults/%.so: tests/faults/%.c tests/faults/fail.h
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -U_FORTIFY_SOURCE -shared $< -ldl -o $@
-$(B)/faults/drive_store: tests/faults/drive_store.c tests/faults/fail.c tests/faults/fail.h tests/store/fixture.h $(BODY)
+$(B)/faults/drive_store: tests/faults/drive_store.c $(wildcard tests/faults/scenarios_*.c) tests/faults/fail.c tests/faults/fail.h tests/faults/drive_store.h \
+                         tests/store/fixture.h $(BODY)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(CPPFLAGS) -Itests $(CFLAGS_ALL) -U_FORTIFY_SOURCE $(filter %.c %.o,$^) $(LDLIBS_ALL) -ldl -lcmocka -o $@
 

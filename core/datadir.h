@@ -4,6 +4,7 @@
  *   node.id              the node's id as UUID text, one line; made at the first start, also in each shard's meta
  *   store/shard-N/       one LMDB environment a shard, with its own owner lock
  *   keys/node.key        CURVE key pair of the node, 0600;  keys/allow: the allow-list
+ *   restored             which backup it was made from, and up to where; only in a directory that a restore has made
  *   run/node.conf        effective settings of the running node
  *   run/endpoints        one endpoint a line, ipc first; written when ready, removed at stop
  *   run/endpoint-J       the same of ingest J alone, written by it

@@ -73,7 +73,7 @@
 #define LIMIT_REASONS 300u        /* all Reasons are below it */
 
 #define LIMIT_MANIFEST_BYTES (64 * LIMIT_MIB) /* of a backup, written as well as read: segments of some 30 TiB */
-#define LIMIT_SUBMITTER_NAME 48u /* characters of a key's name: [a-z0-9._-] */
+#define LIMIT_SUBMITTER_NAME 48u              /* characters of a key's name: [a-z0-9._-] */
 #define LIMIT_PATH_BYTES 4096u
 #define LIMIT_SOCKET_PATH 107u /* sun_path of Linux, less its end */
 

@@ -57,27 +57,37 @@ static void print_shard(FILE *out, uint32_t number, const struct store_backup_sh
   }
 }
 
-int store_manifest_write(const struct store_backup *b, struct failure *failure)
+/* All lines but the last one, as text of *size bytes, which the caller frees; NULL: no memory. */
+static char *print_lines(const struct store_backup *b, size_t *size)
 {
-  char *text = NULL, node[TEXT_UUID], cut[TEXT_TIME], end[TEXT_HEX128], path[LIMIT_PATH_BYTES];
-  size_t size = 0;
-  FILE *out = open_memstream(&text, &size);
+  char *text = NULL, node[TEXT_UUID], cut[TEXT_TIME];
+  FILE *out = open_memstream(&text, size);
   if (!out)
-    return failure_set(failure, MUSTER_ERR_MEMORY, "there is no memory for the manifest");
+    return NULL;
   text_uuid(node, b->node_id);
   text_time(cut, b->cut_us);
   fprintf(out, "muster-backup %u\nnode %s\nshards %" PRIu32 "\nrun %" PRIu64 "\ncut %s\n", STORE_BACKUP_FORMAT, node, b->shards, b->run,
           cut);
   for (uint32_t i = 0; i < b->shards; i++)
     print_shard(out, i, &b->shard[i]);
-  fflush(out);
-  text_checksum(end, text, size);
-  fprintf(out, "end %s\n", end);
-  const bool whole = !ferror(out);
-  if (fclose(out) != 0 || !whole) {
-    free(text);
+  const bool whole = fflush(out) == 0 && !ferror(out);
+  if (fclose(out) == 0 && whole)
+    return text;
+  free(text);
+  return NULL;
+}
+
+int store_manifest_write(const struct store_backup *b, struct failure *failure)
+{
+  char end[TEXT_HEX128], path[LIMIT_PATH_BYTES];
+  size_t size = 0;
+  char *lines = print_lines(b, &size), *text = lines ? realloc(lines, size + MANIFEST_END_BYTES + 1) : NULL;
+  if (!text) {
+    free(lines);
     return failure_set(failure, MUSTER_ERR_MEMORY, "there is no memory for the manifest");
   }
+  text_checksum(end, text, size);
+  size += (size_t)sprintf(text + size, "end %s\n", end);
   if (size > LIMIT_MANIFEST_BYTES) {
     free(text);
     return failure_set(failure, MUSTER_ERR_LIMIT,
@@ -133,7 +143,7 @@ static bool parse_segment(struct store_backup *b, const char *line, uint32_t sha
     return false;
   struct store_backup_shard *s = &b->shard[number];
   const uint64_t due = s->segments ? s->segment[s->segments - 1].last + 1 : 1;
-  if (g.first != due || g.last < g.first || g.last > s->records)
+  if (due == 0 || g.first != due || g.last < g.first || g.last > s->records || g.run == 0 || g.bytes == 0)
     return false;
   *status = store_manifest_add(s, &g);
   return true;
@@ -157,11 +167,26 @@ static int parse_lines(struct store_backup *b, char *text)
   if (status != MUSTER_OK)
     return status;
   for (uint32_t i = 0; i < b->shards; i++) {
+    static const struct store_backup_segment none;
     const struct store_backup_shard *s = &b->shard[i];
-    if ((s->segments ? s->segment[s->segments - 1].last : 0) != s->records)
+    const struct store_backup_segment *last = s->segments ? &s->segment[s->segments - 1] : &none;
+    if (last->last != s->records || memcmp(last->head, s->head, sizeof s->head) != 0)
       return MUSTER_ERR_CORRUPT;
   }
-  return shards == b->shards ? MUSTER_OK : MUSTER_ERR_CORRUPT;
+  return shards == b->shards && shards > 0 ? MUSTER_OK : MUSTER_ERR_CORRUPT;
+}
+
+/* What was read is what would be written, byte by byte: sscanf takes signs, blanks, numbers past their end, and what follows on a line. */
+static int compare(const struct store_backup *b)
+{
+  uint8_t own[16];
+  size_t size;
+  char *text = print_lines(b, &size);
+  if (!text)
+    return MUSTER_ERR_MEMORY;
+  digest_bytes(own, text, size);
+  free(text);
+  return memcmp(own, b->checksum, sizeof own) == 0 ? MUSTER_OK : MUSTER_ERR_CORRUPT;
 }
 
 /* The whole text of a manifest, its end checked and cut off; NULL with a failure. */
@@ -215,8 +240,10 @@ int store_manifest_read(struct store_backup *b, struct failure *failure)
             : "; nothing was changed; whether manifest.copy is whole could not be told");
   }
   digest_bytes(b->checksum, text, strlen(text));
-  const int status = parse_lines(b, text);
+  int status = parse_lines(b, text);
   free(text);
+  if (status == MUSTER_OK)
+    status = compare(b);
   if (status == MUSTER_ERR_MEMORY)
     return failure_set(failure, status, "there is no memory for the manifest %s", path);
   return status == MUSTER_OK

@@ -163,8 +163,9 @@ static int read_entry(FILE *in, uint8_t record[LIMIT_MESSAGE_BYTES], uint32_t sh
 {
   struct refused_entry e;
   struct store_refused entry;
-  if (fread(&e, sizeof e, 1, in) != 1)
-    return feof(in) ? 0 : MUSTER_ERR_IO;
+  const size_t head = fread(&e, 1, sizeof e, in);
+  if (head < sizeof e)
+    return ferror(in) ? MUSTER_ERR_IO : head ? MUSTER_ERR_CORRUPT : 0;
   if (e.size > LIMIT_MESSAGE_BYTES || fread(record, 1, e.size, in) != e.size)
     return ferror(in) ? MUSTER_ERR_IO : MUSTER_ERR_CORRUPT;
   entry = (struct store_refused){.shard = shard,

@@ -283,7 +283,8 @@ int store_find_blocks(struct store_finding *f, const uint8_t *head, struct failu
   if (status)
     return failure_set(failure, status,
                        "there is no memory to list the blocks of a shard; nothing was changed; salvage a copy on a larger machine");
-  qsort(f->found, f->count, sizeof *f->found, by_sequence);
+  if (f->count)
+    qsort(f->found, f->count, sizeof *f->found, by_sequence);
   drop_copies(f);
   spread_trust(f, head ? head : f->meta_found ? f->meta.chain : NULL);
   mark_certain(f, head); /* a meta record that the tree does not lead to may be of a commit that did not end */

@@ -49,6 +49,18 @@ static int wrong(struct store_segment_walk *w, const char *what)
   return MUSTER_ERR_CORRUPT;
 }
 
+/* Receipts for as many records as there are: too few would look like the end of what was asked for. */
+static bool has_receipts(const struct store_block *block)
+{
+  uint64_t records = 0;
+  struct store_block_run run;
+  for (uint32_t i = 0; i < block->header.runs; i++) {
+    memcpy(&run, block->runs + (size_t)i * sizeof run, sizeof run);
+    records += run.count;
+  }
+  return records == block->header.count;
+}
+
 static int judge(struct store_segment_walk *w, const struct store_block *block)
 {
   if (!store_block_intact(block) || !store_block_columns_intact(block))
@@ -57,6 +69,8 @@ static int judge(struct store_segment_walk *w, const struct store_block *block)
     return wrong(w, "is another shard's");
   if (memcmp(block->header.previous, w->previous, sizeof w->previous) != 0)
     return wrong(w, "does not continue the chain of the block before it");
+  if (!has_receipts(block))
+    return wrong(w, "has receipts for another number of records");
   memcpy(w->previous, block->header.checksum, sizeof w->previous);
   w->next += block->header.count;
   w->offset += block->size;

@@ -22,13 +22,14 @@ SHIM = os.path.join(TOOLS, "fail.so")
 WAYS = [("read", "EIO"), ("read", "EINTR"), ("write", "EIO"), ("write", "ENOSPC"), ("write", "EINTR"), ("write", "SHORT"), ("sync", "EIO"),
         ("open", "EMFILE"), ("open", "EACCES"), ("map", "ENOMEM"), ("socket", "ENOMEM"), ("socket", "EINTR"), ("socket", "SHORT"), ("process", "EAGAIN"),
         ("poll", "ENOMEM"), ("poll", "EINTR"), ("file", "EIO"), ("file", "ENOSPC"), ("memory", "ENOMEM")]
+FEW = 2  # ways in the short form, by the seed, of commands that take long
 SAMPLE = 6  # calls of each class and way in the short form; the first ones always
 NODES = 6  # whole nodes in the short form
 ONE = os.environ.get("ONE", "").split(":") if os.environ.get("ONE") else None  # what a violation's replay line names
 
 
 def store(t):
-    """the store: start, commit, growth, fold, refuse, drop, read, verify, salvage, close; every call of each"""
+    """the store: start, commit, growth, fold, refuse, drop, replay, read, verify, salvage, backup, restore; every call of each"""
     command = [os.path.join(TOOLS, "drive_store"), str(t.seed), "full" if FULL else "short"]
     with tempfile.TemporaryDirectory(prefix="muster-calls-", dir="/dev/shm" if os.path.isdir("/dev/shm") else t.directory) as fast:  # the disk is not asked here
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TMPDIR": fast}, timeout=7200)
@@ -205,6 +206,55 @@ def writing_commands(t):
     check(not left, f"left behind: {left}")
 
 
+def backing_up(t):
+    """backup, restore and their check: what is called whole is, what failed is gone on with, and no directory has the name of a restore that is not whole"""
+    stopped_store(t)
+    exported, sealed, grown = t.muster("export", "--format", "pb").out, t.path("sealed"), t.path("grown")
+    records = len(delimited(exported))
+    t.muster("backup", sealed)
+    shutil.copytree(sealed, grown)
+    node = t.node("--workers", "2")
+    t.muster("submit", "--batch", "50", "-", stdin=t.generate(150, 5))
+    node.stop()
+    added = len(delimited(t.muster("export", "--format", "pb").out))
+
+    def put_back(target, template):
+        def undo():
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.rmtree(target + ".restoring", ignore_errors=True)
+            if template:
+                shutil.copytree(template, target)
+        return undo
+
+    def backed_up(target, before):
+        def after(done):
+            looked = t.muster("backup", "--check", target, code=None)
+            whole = re.search(r"^whole: ([\d,]+) records", looked.text(), re.M)
+            begun = "never finished" in looked.error() or not os.path.exists(os.path.join(target, "manifest"))
+            check(whole or (before == 0 and done.code and begun),
+                  f"after exit {done.code} the backup is not whole: {looked.text()} {looked.error()}")
+            check(not whole or int(whole[1].replace(",", "")) in ((added,) if done.code == 0 else (before, added)), f"exit {done.code}, and {looked.text()}")
+            t.muster("backup", target, "--incremental")
+            check(f"whole: {added:,} records" in t.muster("backup", "--check", target).text(), "the next run is not whole")
+        return after
+
+    def restored(target):
+        def after(done):
+            check(done.code or os.path.exists(target), "exit 0, and it is not there")
+            if not os.path.exists(target):
+                t.muster("restore", sealed, "--data", target)
+            check(not os.path.exists(target + ".restoring"), "the directory in the making is left")
+            t.muster("verify", "--data", target)
+            check(t.muster("export", "--format", "pb", "--data", target).out == exported, f"other records were restored (exit {done.code})")
+        return after
+    ways = WAYS if FULL or ONE else t.random.sample(WAYS, FEW)
+    first, more, new = t.path("first"), t.path("more"), t.path("new")
+    at_once([Command(t, "backup", ["backup", first], right=lambda d: None, undo=put_back(first, None), after=backed_up(first, 0), ways=ways),
+             Command(t, "backup-incremental", ["backup", more, "--incremental"], right=lambda d: None, undo=put_back(more, grown), after=backed_up(more, records), ways=ways),
+             Command(t, "restore", ["restore", sealed, "--data", new], right=lambda d: None, undo=put_back(new, None), after=restored(new), ways=ways),
+             Command(t, "backup-check", ["backup", "--check", sealed], ways=ways)])
+
+
 def shape(value):
     """The names in a JSON value, without what they hold."""
     if isinstance(value, dict):
@@ -301,4 +351,4 @@ def nodes(t):
     check(ONE or fired * 6 >= number, f"only in {fired} of {number} nodes the call was made")
 
 
-main("failing calls", [store, reading_commands, writing_commands, submitting, nodes])
+main("failing calls", [store, reading_commands, writing_commands, backing_up, submitting, nodes])

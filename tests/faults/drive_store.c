@@ -1,12 +1,13 @@
 /*
  * Fails every call that the store makes, one after the other, in one process and without a node, so that thousands are
  * affordable: for each scenario, class of calls and way to fail, N = 1, 2, ... until the scenario passes untouched. Each
- * run is a child on a fresh copy of the scenario's shard. It must answer rightly or say what was wrong; a second child,
- * to which nothing happens, then opens the shard again and holds it against all that was acknowledged.
+ * run is a child on a fresh copy of what the scenario begins with. It must answer rightly or say what was wrong, and give
+ * back every descriptor; a second child, to which nothing happens, then holds what is there against all that was
+ * acknowledged, and goes on with it.
  *   drive_store SEED short|full [SCENARIO [CLASS HOW N]]
  * Prints TAP-like lines and last "N scenarios, M violations".
  */
-#include "tests/store/fixture.h"
+#include "tests/faults/drive_store.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -20,18 +21,11 @@
 #define SHORT_RUNS 4u
 #define SHORT_RUNS_HEAVY 1u
 #define SHORT_WAYS 2u /* one way to fail in so many */
-#define SHORT_WAYS_HEAVY 5u
+#define SHORT_WAYS_HEAVY 8u
 
-/* What a run leaves behind, whatever becomes of its process. */
-static struct outcome {
-  bool fired, finished, told;                       /* told: an error, with a sentence */
-  uint64_t acknowledged, attempted;                 /* records, from the first sequence on */
-  uint64_t refused_acknowledged, refused_attempted; /* entries of the quarantine, at least and at most */
-  char violation[640];
-} * outcome;
+struct outcome *outcome;
 
-static int violate(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static int violate(const char *format, ...)
+int violate(const char *format, ...)
 {
   va_list arguments;
   va_start(arguments, format);
@@ -41,8 +35,7 @@ static int violate(const char *format, ...)
   return -1;
 }
 
-/* An operation that has failed must say so in words, with one of the codes. */
-static int tell(const char *doing, int status, const struct failure *failure)
+int tell(const char *doing, int status, const struct failure *failure)
 {
   if (status >= 0 || strcmp(muster_status_name(status), "unknown") == 0)
     return violate("%s: status %d is none", doing, status);
@@ -53,256 +46,6 @@ static int tell(const char *doing, int status, const struct failure *failure)
   outcome->told = true;
   return 1;
 }
-
-/* ---- what is done: 0 right, 1 told, -1 violated ---- */
-
-static int do_open(struct fixture *x, struct store **s)
-{
-  struct failure failure = FAILURE_NONE;
-  const int status = store_open(s, &x->options, &failure);
-  return status ? tell("open", status, &failure) : 0;
-}
-
-static int do_start(struct fixture *x)
-{
-  struct store *s;
-  const int code = do_open(x, &s);
-  if (!code)
-    store_close(s);
-  return code;
-}
-
-/* Appends count records, and refused ones, in one commit. */
-static int do_commit(struct store *s, uint64_t count, uint64_t refused)
-{
-  struct failure failure = FAILURE_NONE;
-  bool bad = store_begin(s) != MUSTER_OK;
-  for (uint64_t i = 0; i < count && !bad; i++) {
-    struct fixture_record r;
-    uint64_t sequence;
-    uint8_t digest[16];
-    const uint64_t n = outcome->attempted;
-    const struct store_receipt receipt = {.submitter = (uint32_t)(n % 3), .received_us = (int64_t)(1000 + n / 10)};
-    fixture_record(&r, n, 0);
-    const uint64_t fingerprint = store_fingerprint(s, r.id);
-    const int found = store_find(s, r.id, fingerprint, &sequence, digest);
-    if (found == 1)
-      return violate("a new record was found as sequence %llu", (unsigned long long)sequence);
-    bad = found < 0 || store_append(s, &r.view, r.digest, fingerprint, &receipt) == 0;
-    outcome->attempted += !bad;
-  }
-  for (uint64_t i = 0; i < refused; i++) {
-    uint8_t bytes[3000] = {0};
-    const uint64_t n = outcome->refused_attempted++;
-    store_u64(bytes, n);
-    store_quarantine(s, bytes, n % 2 ? 100 : sizeof bytes, 7, 0, &(struct store_receipt){.submitter = (uint32_t)(n % 3), .received_us = 5});
-  }
-  const int status = store_commit(s, &failure);
-  if (!status && bad)
-    return violate("a commit went well behind an error");
-  if (!status) {
-    outcome->acknowledged += count;
-    outcome->refused_acknowledged = outcome->refused_attempted;
-    return 0;
-  }
-  if (store_begin(s) == MUSTER_OK)
-    return violate("the shard goes on after a failed commit");
-  return tell("commit", status, &failure);
-}
-
-static int do_commits(struct fixture *x, unsigned commits, uint64_t count, uint64_t refused)
-{
-  struct store *s;
-  int code = do_open(x, &s);
-  if (code)
-    return code;
-  for (unsigned i = 0; i < commits && !code; i++)
-    code = do_commit(s, count, refused);
-  store_close(s);
-  return code;
-}
-
-static int do_commit_blocks(struct fixture *x) { return do_commits(x, 5, 40, 0); }
-static int do_commit_single(struct fixture *x) { return do_commits(x, 20, 1, 0); }
-static int do_growth(struct fixture *x) { return do_commits(x, 4, 6000, 0); }
-static int do_fold(struct fixture *x) { return do_commits(x, 2, 700, 0); }
-static int do_refuse(struct fixture *x) { return do_commits(x, 4, 2, 6); }
-
-static int each_name(void *context, const struct store_refused *entry)
-{
-  struct store_refused_name **next = context;
-  *(*next)++ = entry->name;
-  return 0;
-}
-
-static int do_drop(struct fixture *x)
-{
-  struct store_refused_name names[64], *next = names;
-  struct store_reader *r;
-  struct store *s;
-  struct store_dropped dropped;
-  struct failure failure = FAILURE_NONE;
-  char request[LIMIT_PATH_BYTES];
-  int status = store_reader_open(&r, x->path, &failure);
-  if (!status) {
-    status = store_reader_quarantine(r, each_name, &next, &failure);
-    if (!status && next - names != 24)
-      return violate("%td refused records are listed of 24", next - names);
-    if (!status)
-      status = store_reader_drop(r, STORE_DROP_ALWAYS, names, 10, request, &failure);
-    store_reader_close(r);
-  }
-  outcome->refused_acknowledged -= 10; /* whether it is asked for is known when the call has returned */
-  if (status)
-    return tell("drop", status, &failure);
-  outcome->refused_attempted -= 10;
-  int code = do_open(x, &s);
-  if (code)
-    return code;
-  status = store_drop_requested(s, &dropped, &failure);
-  store_close(s);
-  if (!status && dropped.damaged)
-    return violate("a sound request is called damaged");
-  return status ? tell("carrying out", status, &failure) : 0;
-}
-
-static int each_record(void *context, const struct store_record *record)
-{
-  struct fixture_record r;
-  uint64_t *count = context;
-  fixture_record(&r, *count, 0);
-  if (record->sequence != *count + 1 || record->size != r.size || memcmp(record->bytes, r.bytes, r.size) != 0)
-    return violate("sequence %llu is another record than was stored", (unsigned long long)record->sequence);
-  ++*count;
-  return 0;
-}
-
-static int each_cell(void *context, const struct store_tally_cell *cell)
-{
-  *(uint64_t *)context += cell->count;
-  return 0;
-}
-
-static int each_refused(void *context, const struct store_refused *entry)
-{
-  (void)entry;
-  ++*(uint64_t *)context;
-  return 0;
-}
-
-/* Scan, search, tally and quarantine: all of it, or an error. */
-static int do_read(struct fixture *x)
-{
-  struct store_reader *r;
-  struct failure failure = FAILURE_NONE;
-  struct fixture_record last;
-  uint64_t records = 0, cells = 0, refused = 0, found = outcome->attempted - 1;
-  int status = store_reader_open(&r, x->path, &failure);
-  if (status)
-    return tell("reader", status, &failure);
-  fixture_record(&last, found, 0);
-  status = store_reader_scan(r, 1, UINT64_MAX, each_record, &records, &failure);
-  if (!status)
-    status = store_reader_tally(r, each_cell, &cells, &failure);
-  if (!status)
-    status = store_reader_quarantine(r, each_refused, &refused, &failure);
-  if (!status && (status = store_reader_find(r, last.id, each_record, &found, &failure)) == 0)
-    violate("a stored id is not found");
-  store_reader_close(r);
-  if (outcome->violation[0])
-    return -1;
-  if (status < 0)
-    return tell("reading", status, &failure);
-  if (records != outcome->attempted || cells != outcome->attempted || refused != outcome->refused_attempted || found != outcome->attempted)
-    return violate("read without an error: %llu records, tally %llu, %llu refused", (unsigned long long)records, (unsigned long long)cells,
-                   (unsigned long long)refused);
-  return 0;
-}
-
-static int do_verify(struct fixture *x)
-{
-  struct fixture_faults faults = {0};
-  struct store_verify_result result;
-  struct failure failure = FAILURE_NONE;
-  const int status = store_verify(x->path, fixture_report, &faults, NULL, &result, &failure);
-  if (faults.count)
-    return violate("verify finds damage where a call has failed: %s", faults.first);
-  if (!status && result.records != outcome->attempted)
-    return violate("verify read %llu records without an error", (unsigned long long)result.records);
-  return status ? tell("verify", status, &failure) : 0;
-}
-
-static void each_lost(void *context, uint64_t first, uint64_t last) { *(uint64_t *)context += last - first + 1; }
-
-struct salvaged {
-  uint64_t next, lost;
-};
-
-static int each_salvaged(void *context, const struct store_record *record)
-{
-  struct salvaged *s = context;
-  s->next = record->sequence - 1;
-  return each_record(&s->next, record);
-}
-
-/* What cannot be read is told as not there: that is its purpose. */
-static int do_salvage(struct fixture *x)
-{
-  struct salvaged s = {0};
-  struct store_salvage_result result;
-  struct failure failure = FAILURE_NONE;
-  const struct store_salvage how = {.each = each_salvaged, .lost = each_lost, .context = &s};
-  const int status = store_salvage(x->path, &how, &result, &failure);
-  if (status)
-    return outcome->violation[0] ? -1 : tell("salvage", status, &failure);
-  if (result.records + result.lost != outcome->attempted && result.end_known)
-    return violate("salvage gave %llu records and told of %llu lost", (unsigned long long)result.records, (unsigned long long)result.lost);
-  return 0;
-}
-
-/* ---- the shards that the scenarios begin with ---- */
-
-static void make_small(struct fixture *x) { do_commits(x, 5, 40, 0); }
-static void make_refused(struct fixture *x) { do_commits(x, 3, 10, 8); }
-static void make_many(struct fixture *x) { do_commits(x, 2, 65300, 0); } /* 472 short of a fold, which a clean close does before its time */
-
-static void without_hint(struct fixture *x)
-{
-  char file[320];
-  make_small(x);
-  fixture_file(x, file, "index.hint");
-  unlink(file);
-}
-
-/* As after a kill: nothing is folded, and there is no hint. */
-static void make_unfolded(struct fixture *x)
-{
-  struct store *s;
-  if (do_open(x, &s) == 0 && do_commit(s, 65500, 0) == 0)
-    do_commit(s, 65000, 0);
-}
-
-static const struct scenario {
-  const char *name;
-  void (*make)(struct fixture *x); /* NULL: an empty directory */
-  int (*run)(struct fixture *x);
-  bool heavy;
-} scenarios[] = {
-    {"create", NULL, do_start, false},
-    {"start-with-hint", make_small, do_start, false},
-    {"start-without-hint", without_hint, do_start, false},
-    {"commit-blocks", make_small, do_commit_blocks, false},
-    {"commit-single", make_small, do_commit_single, false},
-    {"first-commit", NULL, do_commit_blocks, false},
-    {"refuse", make_refused, do_refuse, false},
-    {"drop", make_refused, do_drop, false},
-    {"read", make_refused, do_read, false},
-    {"verify", make_refused, do_verify, false},
-    {"salvage", make_refused, do_salvage, false},
-    {"index-growth", make_small, do_growth, true},
-    {"tally-fold", make_unfolded, do_fold, true},
-    {"read-many", make_many, do_read, true},
-};
 
 static const struct way {
   enum fail_class class;
@@ -316,41 +59,91 @@ static const struct way {
             {FAIL_FILE, "EIO", EIO, false},           {FAIL_FILE, "ENOSPC", ENOSPC, false}, {FAIL_MEMORY, "ENOMEM", ENOMEM, false},
             {FAIL_MEMORY, "ENOMEM-on", ENOMEM, true}, {FAIL_FILE, "EINTR", EINTR, false}};
 
-/* ---- running ---- */
+/* ---- files ---- */
 
+/* Whatever lies in a directory. */
 static void empty(const char *path)
 {
   DIR *directory = opendir(path);
-  char file[600];
+  char file[900];
   for (struct dirent *entry; directory && (entry = readdir(directory));) {
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+      continue;
     snprintf(file, sizeof file, "%s/%s", path, entry->d_name);
-    unlink(file);
+    if (entry->d_type == DT_DIR) {
+      empty(file);
+      rmdir(file);
+    } else {
+      unlink(file);
+    }
   }
   if (directory)
     closedir(directory);
 }
 
+static void copy_file(const char *from, const char *to)
+{
+  struct stat st;
+  const int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  assert_true(in >= 0 && out >= 0 && fstat(in, &st) == 0);
+  for (off_t at = 0; at < st.st_size;)
+    assert_true(sendfile(out, in, &at, (size_t)(st.st_size - at)) > 0);
+  close(in);
+  close(out);
+}
+
 static void copy(const char *from, const char *to)
 {
   DIR *directory = opendir(from);
-  char file[600];
+  char source[900], target[900];
   assert_non_null(directory);
   for (struct dirent *entry; (entry = readdir(directory));) {
-    struct stat st;
-    snprintf(file, sizeof file, "%s/%s", from, entry->d_name);
-    const int in = open(file, O_RDONLY | O_CLOEXEC);
-    if (in < 0 || fstat(in, &st) != 0 || !S_ISREG(st.st_mode)) {
-      close(in);
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
       continue;
+    snprintf(source, sizeof source, "%s/%s", from, entry->d_name);
+    snprintf(target, sizeof target, "%s/%s", to, entry->d_name);
+    if (entry->d_type == DT_DIR) {
+      mkdir(target, 0700);
+      copy(source, target);
+    } else if (entry->d_type == DT_REG) {
+      copy_file(source, target);
     }
-    snprintf(file, sizeof file, "%s/%s", to, entry->d_name);
-    const int out = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    for (off_t at = 0; at < st.st_size;)
-      assert_true(sendfile(out, in, &at, (size_t)(st.st_size - at)) > 0);
-    close(in);
-    close(out);
   }
   closedir(directory);
+}
+
+/* How many this process has open. */
+static unsigned descriptors(void)
+{
+  unsigned count = 0;
+  DIR *directory = opendir("/proc/self/fd");
+  while (directory && readdir(directory))
+    count++;
+  if (directory)
+    closedir(directory);
+  return count;
+}
+
+/* ---- running ---- */
+
+/* A directory of its own, with that of a shard in it, empty. */
+struct place {
+  char root[256];
+  struct fixture x;
+};
+
+static void place_make(struct place *p)
+{
+  fixture_make(&p->x);
+  snprintf(p->root, sizeof p->root, "%s", p->x.path);
+  snprintf(p->x.path + strlen(p->x.path), sizeof p->x.path - strlen(p->x.path), "/shard");
+  assert_int_equal(mkdir(p->x.path, 0700), 0);
+}
+
+static void place_remove(const struct place *p)
+{
+  empty(p->root);
+  rmdir(p->root);
 }
 
 /* Runs body in a child; false where a signal ended it, which is a violation. */
@@ -375,6 +168,7 @@ static bool in_child(const char *what, void (*body)(void *context), void *contex
 
 struct run {
   const struct scenario *scenario;
+  const char *root; /* of x */
   struct fixture *x;
   const struct way *way;
   unsigned long nth;
@@ -389,54 +183,25 @@ static void run_make(void *context)
 static void run_faulty(void *context)
 {
   const struct run *run = context;
+  const unsigned before = descriptors();
+  const bool hard = (run->way->class == FAIL_WRITE || run->way->class == FAIL_SYNC) && run->way->error == EIO;
   outcome->fired = true; /* where it does not come back */
   fail_arm(run->way->class, run->nth, run->way->error, run->way->lasting);
-  run->scenario->run(run->x);
+  const int code = run->scenario->run(run->x);
   outcome->fired = fail_fired();
   fail_arm(FAIL_NONE, 0, 0, false);
   outcome->finished = true;
+  if (code == 0 && outcome->fired && hard && run->scenario->strict)
+    violate("it calls itself done past a failed %s", fail_classes[run->way->class]);
+  const unsigned after = descriptors();
+  if (after != before)
+    violate("%u descriptors are open afterwards, %u before", after, before);
 }
 
-/* Everything acknowledged is there, in its place, whole; what else is there was submitted; and the shard goes on. */
 static void run_check(void *context)
 {
   const struct run *run = context;
-  struct fixture *x = run->x;
-  struct failure failure = FAILURE_NONE;
-  struct fixture_faults faults = {0};
-  struct store_verify_result result;
-  struct store_facts facts;
-  struct store_dropped dropped;
-  struct store *s;
-  uint64_t count = 0;
-  struct store_reader *r;
-  int status = store_open(&s, &x->options, &failure);
-  if (status) {
-    violate("a clean restart is refused: %s", failure.text);
-    return;
-  }
-  store_drop_requested(s, &dropped, &failure);
-  store_facts(s, &facts);
-  if (facts.records < outcome->acknowledged || facts.records > outcome->attempted)
-    violate("%llu records after a restart, %llu acknowledged, %llu attempted", (unsigned long long)facts.records,
-            (unsigned long long)outcome->acknowledged, (unsigned long long)outcome->attempted);
-  if (facts.quarantined < outcome->refused_acknowledged || facts.quarantined > outcome->refused_attempted)
-    violate("%llu refused records after a restart, %llu to %llu expected", (unsigned long long)facts.quarantined,
-            (unsigned long long)outcome->refused_acknowledged, (unsigned long long)outcome->refused_attempted);
-  const uint64_t step = facts.records > 1000 ? 97 : 1;
-  if (store_begin(s) != MUSTER_OK)
-    violate("a clean restart cannot begin");
-  for (uint64_t n = 0; n < facts.records; n += step)
-    fixture_expect(s, n, n + 1);
-  store_commit(s, &failure);
-  fixture_fill(s, facts.records, facts.records + 3, 2);
-  store_close(s);
-  if (store_verify(x->path, fixture_report, &faults, NULL, &result, &failure) || faults.count || result.records != facts.records + 3)
-    violate("verify: %llu records of %llu: %s %s", (unsigned long long)result.records, (unsigned long long)facts.records + 3, faults.first,
-            failure.text);
-  if (store_reader_open(&r, x->path, &failure) || store_reader_scan(r, 1, UINT64_MAX, each_record, &count, &failure) ||
-      count != facts.records + 3)
-    violate("export: %llu records of %llu: %s", (unsigned long long)count, (unsigned long long)facts.records + 3, failure.text);
+  run->scenario->check(run->x);
 }
 
 static struct {
@@ -448,8 +213,8 @@ static struct {
 /* false: the call of that number is not made any more. */
 static bool one_run(const struct run *run, const struct outcome *before, const char *template)
 {
-  empty(run->x->path);
-  copy(template, run->x->path);
+  empty(run->root);
+  copy(template, run->root);
   *outcome = *before;
   in_child("the process", run_faulty, (void *)(uintptr_t)run);
   const bool fired = outcome->fired;
@@ -496,12 +261,13 @@ static void one_way(struct run *run, const struct outcome *before, const char *t
 
 static bool chosen(const char *argument, const char *name) { return !argument || strcmp(argument, name) == 0; }
 
-static void one_scenario(const struct scenario *scenario, int argc, char **argv)
+/* number: of the scenario, for the choice of ways. */
+static void one_scenario(const struct scenario *scenario, uint64_t number, int argc, char **argv)
 {
-  struct fixture work, template;
-  fixture_make(&work);
-  fixture_make(&template);
-  struct run run = {.scenario = scenario, .x = &template};
+  struct place work, template;
+  place_make(&work);
+  place_make(&template);
+  struct run run = {.scenario = scenario, .root = template.root, .x = &template.x};
   const unsigned long runs = all.runs, violations = all.violations, told = all.told;
   memset(outcome, 0, sizeof *outcome);
   if (scenario->make)
@@ -509,28 +275,31 @@ static void one_scenario(const struct scenario *scenario, int argc, char **argv)
   if (outcome->violation[0])
     printf("not ok - store, %s: its beginning: %s\n", scenario->name, outcome->violation), all.violations++;
   const struct outcome before = *outcome;
-  run.x = &work;
+  run.root = work.root;
+  run.x = &work.x;
   for (size_t i = 0; i < sizeof ways / sizeof *ways && !before.violation[0]; i++) {
     run.way = &ways[i];
     if (!chosen(argc > 4 ? argv[4] : NULL, fail_classes[run.way->class]) || !chosen(argc > 5 ? argv[5] : NULL, run.way->how))
       continue;
-    if (!all.full && fixture_mix(all.seed + i + (uint64_t)(scenario - scenarios)) % (scenario->heavy ? SHORT_WAYS_HEAVY : SHORT_WAYS))
+    if (!all.full && (i + fixture_mix(all.seed + number)) % (scenario->heavy ? SHORT_WAYS_HEAVY : SHORT_WAYS))
       continue;
     if (argc > 6) {
       run.nth = strtoul(argv[6], NULL, 10);
-      one_run(&run, &before, template.path);
+      one_run(&run, &before, template.root);
     } else {
-      one_way(&run, &before, template.path);
+      one_way(&run, &before, template.root);
     }
   }
+  if (all.runs == runs && all.violations == violations)
+    printf("not ok - store, %s: no call has failed\n", scenario->name), all.violations++;
   if (all.violations == violations)
     printf("ok - store, %s: %lu calls failed, %lu of them told as an error, the others borne\n", scenario->name, all.runs - runs,
            all.told - told);
-  empty(work.path);
-  empty(template.path);
-  rmdir(work.path);
-  rmdir(template.path);
+  place_remove(&work);
+  place_remove(&template);
 }
+
+static const struct scenario *const all_scenarios[] = {scenarios_of_store, scenarios_of_backup};
 
 int main(int argc, char **argv)
 {
@@ -539,9 +308,11 @@ int main(int argc, char **argv)
   outcome = mmap(NULL, sizeof *outcome, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if ((void *)outcome == MAP_FAILED)
     return 71;
-  for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++)
-    if (chosen(argc > 3 ? argv[3] : NULL, scenarios[i].name))
-      one_scenario(&scenarios[i], argc, argv);
+  uint64_t number = 0;
+  for (size_t i = 0; i < sizeof all_scenarios / sizeof *all_scenarios; i++)
+    for (const struct scenario *s = all_scenarios[i]; s->name; s++, number++)
+      if (chosen(argc > 3 ? argv[3] : NULL, s->name))
+        one_scenario(s, number, argc, argv);
   printf("%lu scenarios, %lu violations\n", all.runs, all.violations);
   return all.violations || !all.runs;
 }

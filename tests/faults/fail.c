@@ -149,10 +149,18 @@ CALL(FAIL_WRITE, -1, int, ftruncate, (int fd, off_t size), (fd, size))
 CALL(FAIL_WRITE, -1, int, ftruncate64, (int fd, off64_t size), (fd, size))
 CALL(FAIL_WRITE, armed.error, int, posix_fallocate, (int fd, off_t from, off_t size), (fd, from, size))
 
+/* What stdio writes by itself is out of reach; that it could not is told here. A stream in memory writes nothing. */
+int fflush(FILE *file)
+{
+  REAL(fflush);
+  return file && file != stderr && fileno(file) >= 0 && fail_now(FAIL_WRITE) && armed.error ? EOF : real(file);
+}
+
 CALL(FAIL_SYNC, -1, int, fsync, (int fd), (fd))
 CALL(FAIL_SYNC, -1, int, fdatasync, (int fd), (fd))
 CALL(FAIL_SYNC, -1, int, msync, (void *at, size_t size, int flags), (at, size, flags))
 CALL(FAIL_SYNC, -1, int, syncfs, (int fd), (fd))
+CALL(FAIL_SYNC, -1, int, sync_file_range, (int fd, off64_t from, off64_t size, unsigned how), (fd, from, size, how))
 
 #define OPEN(name, parameters, arguments)                                                                                                  \
   int name parameters;                                                                                                                     \
@@ -219,6 +227,7 @@ CALL(FAIL_POLL, -1, int, timerfd_create, (int clock, int flags), (clock, flags))
 CALL(FAIL_POLL, -1, int, poll, (struct pollfd * polled, nfds_t count, int wait_ms), (polled, count, wait_ms))
 
 CALL(FAIL_FILE, -1, int, rename, (const char *from, const char *to), (from, to))
+CALL(FAIL_FILE, -1, int, renameat2, (int of, const char *from, int into, const char *to, unsigned how), (of, from, into, to, how))
 CALL(FAIL_FILE, -1, int, link, (const char *from, const char *to), (from, to))
 CALL(FAIL_FILE, -1, int, unlink, (const char *path), (path))
 CALL(FAIL_FILE, -1, int, mkdir, (const char *path, mode_t mode), (path, mode))

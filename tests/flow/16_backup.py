@@ -241,6 +241,17 @@ def half_damaged(t):
     check("shard-1/00000000000000000001-1.blocks is missing (sequences 1 to" in refused and "back up into a new directory" in refused, refused)
 
 
+def verified(t):
+    """what a killed restore had written and the disk has damaged since is found before it has its name (65): no node starts there"""
+    filled(t, 2000)
+    backup, target = t.path("b"), t.path("n")
+    t.muster("backup", backup)
+    t.muster("restore", backup, "--data", target, variant="faults", env={"MUSTER_FAULT": "restore.name:kill:1"}, code=-signal.SIGKILL)
+    flip(target + ".restoring/store/shard-0/data.mdb", stored(t, t.data)["0:5"])
+    told = t.muster("restore", backup, "--data", target, code=65).error()
+    check("what was restored of shard 0 is not right" in told and not os.path.exists(target), told)
+
+
 def another_restore(t):
     """a directory in the making is gone on with by the very same restore alone; one that is not this user's, or no restore's, is left as it is"""
     filled(t, 20000)
@@ -393,4 +404,4 @@ def full_disk(t):
         t.data = os.path.dirname(small)
 
 
-main("backup", [under_load, killed_backups, killed_restores, read_back, half_full, damaged, half_damaged, another_restore, map_size, refusals, points_in_time, full_disk])
+main("backup", [under_load, killed_backups, killed_restores, read_back, half_full, damaged, half_damaged, verified, another_restore, map_size, refusals, points_in_time, full_disk])

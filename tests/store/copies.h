@@ -106,7 +106,7 @@ static const struct store_backup_until whole __attribute__((unused)) = {.records
 
 /* Faults of a check, gathered; the records that are whole. MUSTER_OK, or what opening says. */
 static inline int check(const struct world *w, const struct store_backup_until *until, struct fixture_faults *faults, uint64_t *records,
-                 struct failure *failure)
+                        struct failure *failure)
 {
   struct store_backup b;
   struct store_backup_found found;

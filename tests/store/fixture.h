@@ -57,6 +57,23 @@ static inline void fixture_remove(struct fixture *x)
   assert_int_equal(rmdir(x->path), 0); /* and nothing else was left in it */
 }
 
+/* For cmocka: *state is the fixture. */
+static inline int fixture_setup(void **state)
+{
+  struct fixture *x = calloc(1, sizeof *x);
+  assert_non_null(x);
+  fixture_make(x);
+  *state = x;
+  return 0;
+}
+
+static inline int fixture_teardown(void **state)
+{
+  fixture_remove(*state);
+  free(*state);
+  return 0;
+}
+
 /* splitmix64: the same numbers from the same seed everywhere. */
 static inline uint64_t fixture_mix(uint64_t x)
 {

@@ -10,21 +10,6 @@
 
 #define COMMIT 250u
 
-static int setup(void **state)
-{
-  struct fixture *x = calloc(1, sizeof *x);
-  fixture_make(x);
-  *state = x;
-  return 0;
-}
-
-static int teardown(void **state)
-{
-  fixture_remove(*state);
-  free(*state);
-  return 0;
-}
-
 /* ---- append and find ---- */
 
 static void sequences_start_at_one_and_have_no_gaps(void **state)
@@ -484,26 +469,26 @@ int main(int argc, char **argv)
   (void)argc, (void)argv;
 #endif
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(sequences_start_at_one_and_have_no_gaps, setup, teardown),
-      cmocka_unit_test_setup_teardown(sequences_go_on_where_they_were_after_a_restart, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_record_on_the_disk_does_not_stay_in_the_page_cache, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_record_is_found_within_its_own_transaction, setup, teardown),
-      cmocka_unit_test_setup_teardown(small_blocks_are_found_however_often_they_move, setup, teardown),
-      cmocka_unit_test_setup_teardown(the_first_copys_digest_is_told, setup, teardown),
-      cmocka_unit_test_setup_teardown(an_empty_transaction_writes_nothing, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_full_block_refuses_and_commits, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_record_costs_at_most_60_bytes_beside_itself, setup, teardown),
-      cmocka_unit_test_setup_teardown(colliding_fingerprints_are_told_apart, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_commit_returns_after_its_sync, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_failed_sync_stops_the_store, setup, teardown),
-      cmocka_unit_test_setup_teardown(what_a_killed_writer_left_is_synced_before_it_is_served, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_clean_close_and_a_sudden_end_give_the_same_answers, setup, teardown),
-      cmocka_unit_test_setup_teardown(an_end_before_the_commit_leaves_the_former_state, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_close_within_a_transaction_forgets_it, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_full_map_stops_the_store_and_loses_nothing, setup, teardown),
+      cmocka_unit_test_setup_teardown(sequences_start_at_one_and_have_no_gaps, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(sequences_go_on_where_they_were_after_a_restart, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_record_on_the_disk_does_not_stay_in_the_page_cache, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_record_is_found_within_its_own_transaction, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(small_blocks_are_found_however_often_they_move, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(the_first_copys_digest_is_told, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(an_empty_transaction_writes_nothing, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_full_block_refuses_and_commits, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_record_costs_at_most_60_bytes_beside_itself, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(colliding_fingerprints_are_told_apart, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_commit_returns_after_its_sync, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_failed_sync_stops_the_store, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(what_a_killed_writer_left_is_synced_before_it_is_served, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_clean_close_and_a_sudden_end_give_the_same_answers, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(an_end_before_the_commit_leaves_the_former_state, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_close_within_a_transaction_forgets_it, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_full_map_stops_the_store_and_loses_nothing, fixture_setup, fixture_teardown),
 #ifdef MUSTER_FAULTS
-      cmocka_unit_test_setup_teardown(every_fault_of_a_commit_keeps_what_was_acknowledged, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_kill_while_rebuilding_harms_nothing, setup, teardown),
+      cmocka_unit_test_setup_teardown(every_fault_of_a_commit_keeps_what_was_acknowledged, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_kill_while_rebuilding_harms_nothing, fixture_setup, fixture_teardown),
 #endif
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

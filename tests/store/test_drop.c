@@ -5,21 +5,6 @@
 #include "store/reader.h"
 #include "store/writer.h"
 
-static int setup(void **state)
-{
-  struct fixture *x = calloc(1, sizeof *x);
-  fixture_make(x);
-  *state = x;
-  return 0;
-}
-
-static int teardown(void **state)
-{
-  fixture_remove(*state);
-  free(*state);
-  return 0;
-}
-
 static void refuse(struct store *s, const void *bytes, size_t size, uint32_t submitter)
 {
   const struct store_receipt receipt = {.submitter = submitter, .received_us = 1};
@@ -323,15 +308,15 @@ static void what_is_dropped_is_not_deadly_any_more(void **state)
 int main(int argc, char **argv)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(what_is_named_goes_and_gives_room, setup, teardown),
-      cmocka_unit_test_setup_teardown(all_may_go, setup, teardown),
-      cmocka_unit_test_setup_teardown(an_old_request_drops_nothing_new, setup, teardown),
-      cmocka_unit_test_setup_teardown(only_what_is_stored_goes, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_damaged_request_drops_nothing, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_damaged_entry_stays_for_verify_to_tell, setup, teardown),
-      cmocka_unit_test_setup_teardown(what_is_dropped_is_not_deadly_any_more, setup, teardown),
+      cmocka_unit_test_setup_teardown(what_is_named_goes_and_gives_room, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(all_may_go, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(an_old_request_drops_nothing_new, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(only_what_is_stored_goes, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_damaged_request_drops_nothing, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_damaged_entry_stays_for_verify_to_tell, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(what_is_dropped_is_not_deadly_any_more, fixture_setup, fixture_teardown),
 #ifdef MUSTER_FAULTS
-      cmocka_unit_test_setup_teardown(an_end_in_the_middle_leaves_all_or_nothing, setup, teardown),
+      cmocka_unit_test_setup_teardown(an_end_in_the_middle_leaves_all_or_nothing, fixture_setup, fixture_teardown),
 #endif
   };
 #ifdef MUSTER_FAULTS

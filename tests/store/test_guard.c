@@ -26,13 +26,6 @@ static int setup(void **state)
   return 0;
 }
 
-static int teardown(void **state)
-{
-  fixture_remove(*state);
-  free(*state);
-  return 0;
-}
-
 static void nothing(void *context, const char *sentence)
 {
   (void)context;
@@ -202,8 +195,8 @@ static void a_fault_within_the_map_is_a_code_or_a_sentence(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(damaged_pages_end_in_a_sentence, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_value_that_passes_the_end_is_told_with_its_place, setup, teardown),
+      cmocka_unit_test_setup_teardown(damaged_pages_end_in_a_sentence, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_value_that_passes_the_end_is_told_with_its_place, setup, fixture_teardown),
       cmocka_unit_test(a_fault_within_the_map_is_a_code_or_a_sentence),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,19 +5,11 @@
 
 static int setup(void **state)
 {
-  struct fixture *x = calloc(1, sizeof *x);
-  fixture_make(x);
+  fixture_setup(state);
+  struct fixture *x = *state;
   struct store *s = fixture_open(x);
   fixture_fill(s, 0, RECORDS, 500);
   store_close(s);
-  *state = x;
-  return 0;
-}
-
-static int teardown(void **state)
-{
-  fixture_remove(*state);
-  free(*state);
   return 0;
 }
 
@@ -196,15 +188,15 @@ static void an_index_from_a_hint_goes_on_growing(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(a_whole_hint_is_loaded_and_kept_while_only_reading, setup, teardown),
-      cmocka_unit_test_setup_teardown(an_appended_record_takes_the_hint_away_first, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_missing_hint_is_rebuilt, setup, teardown),
-      cmocka_unit_test_setup_teardown(every_flipped_byte_is_seen, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_cut_or_lengthened_hint_is_not_believed, setup, teardown),
-      cmocka_unit_test_setup_teardown(an_older_hint_is_not_believed, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_hint_of_another_history_is_not_believed, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_hint_of_another_mask_is_not_believed, setup, teardown),
-      cmocka_unit_test_setup_teardown(an_index_from_a_hint_goes_on_growing, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_whole_hint_is_loaded_and_kept_while_only_reading, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(an_appended_record_takes_the_hint_away_first, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_missing_hint_is_rebuilt, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(every_flipped_byte_is_seen, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_cut_or_lengthened_hint_is_not_believed, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(an_older_hint_is_not_believed, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_hint_of_another_history_is_not_believed, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_hint_of_another_mask_is_not_believed, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(an_index_from_a_hint_goes_on_growing, setup, fixture_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,21 +5,6 @@
 
 #define KILLED MUSTER__V1__REASON__REASON_KILLED_WORKER
 
-static int setup(void **state)
-{
-  struct fixture *x = calloc(1, sizeof *x);
-  fixture_make(x);
-  *state = x;
-  return 0;
-}
-
-static int teardown(void **state)
-{
-  fixture_remove(*state);
-  free(*state);
-  return 0;
-}
-
 static void refuse(struct store *s, const void *bytes, size_t size, uint32_t submitter, int64_t received_us, uint32_t reason)
 {
   const struct store_receipt receipt = {.submitter = submitter, .received_us = received_us};
@@ -334,16 +319,16 @@ static void the_set_of_what_kills_is_bounded(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(what_kills_is_kept_past_the_quota_and_known, setup, teardown),
-      cmocka_unit_test_setup_teardown(the_set_of_what_kills_is_bounded, setup, teardown),
-      cmocka_unit_test_setup_teardown(the_same_bytes_are_one_entry, setup, teardown),
-      cmocka_unit_test_setup_teardown(submitters_have_entries_of_their_own, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_quota_of_entries_bounds_a_submitter, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_quota_of_bytes_bounds_a_submitter, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_transaction_of_overflow_alone_writes_nothing, setup, teardown),
-      cmocka_unit_test_setup_teardown(ten_thousand_large_and_small_entries_come_back, setup, teardown),
-      cmocka_unit_test_setup_teardown(an_end_before_the_commit_keeps_the_former_entries, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_flipped_byte_anywhere_in_an_entry_is_told, setup, teardown),
+      cmocka_unit_test_setup_teardown(what_kills_is_kept_past_the_quota_and_known, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(the_set_of_what_kills_is_bounded, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(the_same_bytes_are_one_entry, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(submitters_have_entries_of_their_own, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_quota_of_entries_bounds_a_submitter, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_quota_of_bytes_bounds_a_submitter, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_transaction_of_overflow_alone_writes_nothing, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(ten_thousand_large_and_small_entries_come_back, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(an_end_before_the_commit_keeps_the_former_entries, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_flipped_byte_anywhere_in_an_entry_is_told, fixture_setup, fixture_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,27 +10,12 @@
 
 #define RECORDS 5000u
 
-static int setup(void **state)
-{
-  struct fixture *x = calloc(1, sizeof *x);
-  fixture_make(x);
-  *state = x;
-  return 0;
-}
-
 static int setup_filled(void **state)
 {
-  setup(state);
+  fixture_setup(state);
   struct store *s = fixture_open(*state);
   fixture_fill(s, 0, RECORDS, 333);
   store_close(s);
-  return 0;
-}
-
-static int teardown(void **state)
-{
-  fixture_remove(*state);
-  free(*state);
   return 0;
 }
 
@@ -369,18 +354,18 @@ static void without_the_lock_file_only_a_stopped_shard_is_read(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(a_scan_begins_and_ends_anywhere, setup_filled, teardown),
-      cmocka_unit_test_setup_teardown(a_scan_may_be_stopped, setup_filled, teardown),
-      cmocka_unit_test_setup_teardown(more_than_a_slice_is_read_in_order, setup, teardown),
-      cmocka_unit_test_setup_teardown(an_id_is_found_by_the_columns, setup_filled, teardown),
-      cmocka_unit_test_setup_teardown(facts_tell_the_shard, setup_filled, teardown),
-      cmocka_unit_test_setup_teardown(a_damaged_block_is_not_handed_out, setup_filled, teardown),
-      cmocka_unit_test_setup_teardown(a_missing_block_is_not_passed_over, setup_filled, teardown),
-      cmocka_unit_test_setup_teardown(what_is_not_there_is_named, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_reader_beside_a_writer_sees_whole_commits, setup, teardown),
-      cmocka_unit_test_setup_teardown(what_a_killed_reader_held_is_let_go, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_reader_follows_a_map_that_was_made_larger, setup, teardown),
-      cmocka_unit_test_setup_teardown(without_the_lock_file_only_a_stopped_shard_is_read, setup_filled, teardown),
+      cmocka_unit_test_setup_teardown(a_scan_begins_and_ends_anywhere, setup_filled, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_scan_may_be_stopped, setup_filled, fixture_teardown),
+      cmocka_unit_test_setup_teardown(more_than_a_slice_is_read_in_order, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(an_id_is_found_by_the_columns, setup_filled, fixture_teardown),
+      cmocka_unit_test_setup_teardown(facts_tell_the_shard, setup_filled, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_damaged_block_is_not_handed_out, setup_filled, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_missing_block_is_not_passed_over, setup_filled, fixture_teardown),
+      cmocka_unit_test_setup_teardown(what_is_not_there_is_named, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_reader_beside_a_writer_sees_whole_commits, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(what_a_killed_reader_held_is_let_go, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_reader_follows_a_map_that_was_made_larger, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(without_the_lock_file_only_a_stopped_shard_is_read, setup_filled, fixture_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,21 +10,6 @@
 #include "store/journal.h"
 #include "store/meta.h"
 
-static int setup(void **state)
-{
-  struct fixture *x = calloc(1, sizeof *x);
-  fixture_make(x);
-  *state = x;
-  return 0;
-}
-
-static int teardown(void **state)
-{
-  fixture_remove(*state);
-  free(*state);
-  return 0;
-}
-
 static int open_status(struct fixture *x, struct failure *failure)
 {
   struct store *s;
@@ -483,24 +468,24 @@ static void a_reader_does_not_search_damaged_columns(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(one_owner_at_a_time, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_process_opens_a_shard_once, setup, teardown),
-      cmocka_unit_test_setup_teardown(identity_is_checked, setup, teardown),
-      cmocka_unit_test_setup_teardown(each_shard_has_a_seed_of_its_own_and_keeps_it, setup, teardown),
-      cmocka_unit_test_setup_teardown(an_index_over_its_bound_is_refused_with_the_number, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_newer_format_is_named_and_left_alone, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_cut_data_file_is_seen_before_it_is_touched, setup, teardown),
-      cmocka_unit_test_setup_teardown(two_pages_of_nothing_are_a_beginning_only_without_the_marker, setup, teardown),
-      cmocka_unit_test_setup_teardown(an_empty_data_file_is_a_beginning_only_without_the_marker, setup, teardown),
-      cmocka_unit_test_setup_teardown(an_empty_tree_is_a_beginning_only_without_the_marker, setup, teardown),
-      cmocka_unit_test_setup_teardown(garbage_is_refused, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_directory_that_is_missing_or_not_ours_is_named, setup, teardown),
-      cmocka_unit_test_setup_teardown(descriptors_do_not_pass_to_other_programs, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_flipped_column_is_refused_at_a_start_without_a_hint, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_flipped_column_is_refused_when_it_is_first_looked_at, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_record_with_damaged_bytes_is_not_called_stored, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_flipped_byte_of_a_record_is_not_counted, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_reader_does_not_search_damaged_columns, setup, teardown),
+      cmocka_unit_test_setup_teardown(one_owner_at_a_time, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_process_opens_a_shard_once, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(identity_is_checked, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(each_shard_has_a_seed_of_its_own_and_keeps_it, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(an_index_over_its_bound_is_refused_with_the_number, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_newer_format_is_named_and_left_alone, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_cut_data_file_is_seen_before_it_is_touched, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(two_pages_of_nothing_are_a_beginning_only_without_the_marker, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(an_empty_data_file_is_a_beginning_only_without_the_marker, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(an_empty_tree_is_a_beginning_only_without_the_marker, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(garbage_is_refused, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_directory_that_is_missing_or_not_ours_is_named, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(descriptors_do_not_pass_to_other_programs, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_flipped_column_is_refused_at_a_start_without_a_hint, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_flipped_column_is_refused_when_it_is_first_looked_at, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_record_with_damaged_bytes_is_not_called_stored, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_flipped_byte_of_a_record_is_not_counted, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_reader_does_not_search_damaged_columns, fixture_setup, fixture_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

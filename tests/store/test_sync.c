@@ -96,14 +96,6 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
 
 /* ---- the tests ---- */
 
-static int setup(void **state)
-{
-  struct fixture *x = calloc(1, sizeof *x);
-  fixture_make(x);
-  *state = x;
-  return 0;
-}
-
 static int teardown(void **state)
 {
   seen.watching = false;
@@ -192,10 +184,10 @@ static void the_lock_file_has_its_blocks(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(a_commit_is_on_the_disk_before_it_is_said, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_new_shard_has_its_names_on_the_disk, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_write_that_ends_short_is_a_full_disk_where_nothing_is_free, setup, teardown),
-      cmocka_unit_test_setup_teardown(the_lock_file_has_its_blocks, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_commit_is_on_the_disk_before_it_is_said, fixture_setup, teardown),
+      cmocka_unit_test_setup_teardown(a_new_shard_has_its_names_on_the_disk, fixture_setup, teardown),
+      cmocka_unit_test_setup_teardown(a_write_that_ends_short_is_a_full_disk_where_nothing_is_free, fixture_setup, teardown),
+      cmocka_unit_test_setup_teardown(the_lock_file_has_its_blocks, fixture_setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,21 +3,6 @@
 #include "store/tally.h"
 #include "store/writer.h"
 
-static int setup(void **state)
-{
-  struct fixture *x = calloc(1, sizeof *x);
-  fixture_make(x);
-  *state = x;
-  return 0;
-}
-
-static int teardown(void **state)
-{
-  fixture_remove(*state);
-  free(*state);
-  return 0;
-}
-
 /* ---- a plain count ---- */
 
 struct plain {
@@ -310,14 +295,14 @@ int main(int argc, char **argv)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_cell_has_the_records_columns),
       cmocka_unit_test(cells_in_memory_grow_and_stay_exact),
-      cmocka_unit_test_setup_teardown(small_commits_are_counted, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_sudden_end_loses_no_count, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_fold_on_the_way_changes_no_sum, setup, teardown),
+      cmocka_unit_test_setup_teardown(small_commits_are_counted, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_sudden_end_loses_no_count, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_fold_on_the_way_changes_no_sum, fixture_setup, fixture_teardown),
 #ifdef MUSTER_FAULTS
-      cmocka_unit_test_setup_teardown(a_kill_at_a_fold_leaves_both_or_neither, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_kill_at_a_fold_leaves_both_or_neither, fixture_setup, fixture_teardown),
 #endif
-      cmocka_unit_test_setup_teardown(too_many_cells_fold_as_well, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_walk_may_be_stopped, setup, teardown),
+      cmocka_unit_test_setup_teardown(too_many_cells_fold_as_well, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_walk_may_be_stopped, fixture_setup, fixture_teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,8 +8,8 @@
 
 static int setup(void **state)
 {
-  struct fixture *x = calloc(1, sizeof *x);
-  fixture_make(x);
+  fixture_setup(state);
+  struct fixture *x = *state;
   struct store *s = fixture_open(x);
   struct failure failure = FAILURE_NONE;
   fixture_fill(s, 0, RECORDS, BLOCK);
@@ -18,14 +18,6 @@ static int setup(void **state)
     store_quarantine(s, (const uint8_t *)&i, sizeof i, 1, 0, &(struct store_receipt){.submitter = (uint32_t)(i / 5)});
   assert_int_equal(store_commit(s, &failure), MUSTER_OK);
   store_close(s);
-  *state = x;
-  return 0;
-}
-
-static int teardown(void **state)
-{
-  fixture_remove(*state);
-  free(*state);
   return 0;
 }
 
@@ -404,22 +396,22 @@ int main(int argc, char **argv)
   (void)argc;
   (void)argv;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(a_sound_shard_has_no_fault, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_sound_shard_has_no_fault, setup, fixture_teardown),
       cmocka_unit_test(an_empty_shard_has_no_fault),
-      cmocka_unit_test_setup_teardown(a_flipped_byte_anywhere_in_a_block_is_told, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_flipped_record_byte_names_its_sequence, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_missing_block_is_told, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_replaced_block_breaks_the_chain, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_wrong_tally_is_told_by_day, setup, teardown),
-      cmocka_unit_test_setup_teardown(meta_is_held_against_what_is_there, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_damaged_meta_cannot_be_read, setup, teardown),
-      cmocka_unit_test_setup_teardown(a_workers_mistake_is_told, setup, teardown),
-      cmocka_unit_test_setup_teardown(bytes_that_are_no_record_are_told, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_flipped_byte_anywhere_in_a_block_is_told, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_flipped_record_byte_names_its_sequence, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_missing_block_is_told, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_replaced_block_breaks_the_chain, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_wrong_tally_is_told_by_day, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(meta_is_held_against_what_is_there, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_damaged_meta_cannot_be_read, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_workers_mistake_is_told, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(bytes_that_are_no_record_are_told, setup, fixture_teardown),
       cmocka_unit_test(a_record_of_another_shard_is_told),
-      cmocka_unit_test_setup_teardown(damage_in_the_quarantine_is_told, setup, teardown),
+      cmocka_unit_test_setup_teardown(damage_in_the_quarantine_is_told, setup, fixture_teardown),
       cmocka_unit_test(a_directory_without_a_store_cannot_be_verified),
 #ifdef MUSTER_FAULTS
-      cmocka_unit_test_setup_teardown(memory_that_is_not_there_is_told_before_anything_is_read, setup, teardown),
+      cmocka_unit_test_setup_teardown(memory_that_is_not_there_is_told_before_anything_is_read, setup, fixture_teardown),
 #endif
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
