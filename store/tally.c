@@ -226,7 +226,7 @@ static int day_fold(MDB_txn *txn, MDB_dbi tally, const struct store_cell *cells,
   MDB_val key = {.mv_size = KEY_BYTES, .mv_data = (void *)(uintptr_t)&day_key}, value = {0};
   int code = store_env_get(txn, tally, &key, &value);
   if (code == MDB_NOTFOUND)
-    value = (MDB_val){0};
+    value = (MDB_val){.mv_data = (void *)(uintptr_t)&day_key}; /* no rows, somewhere */
   else if (code)
     return code;
   if (value.mv_size % ROW_BYTES)

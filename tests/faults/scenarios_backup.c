@@ -34,6 +34,15 @@ static int back_up(const struct fixture *x, void (*progress)(void *context, uint
   return status;
 }
 
+/* As tell; what the disk of a backup does not give is damage of it. */
+static int tell_of_backup(const char *doing, int status, const struct failure *failure)
+{
+  if (status != MUSTER_ERR_CORRUPT || !strstr(failure->text, strerror(EIO)))
+    return tell(doing, status, failure);
+  outcome->told = true;
+  return 1;
+}
+
 static int do_backup(struct fixture *x)
 {
   struct failure failure = FAILURE_NONE;
@@ -47,15 +56,6 @@ struct faults_of_read {
   unsigned unread;
   char first[512];
 };
-
-/* As tell; what the disk of a backup does not give is damage of it. */
-static int tell_of_backup(const char *doing, int status, const struct failure *failure)
-{
-  if (status != MUSTER_ERR_CORRUPT || !strstr(failure->text, strerror(EIO)))
-    return tell(doing, status, failure);
-  outcome->told = true;
-  return 1;
-}
 
 /* What the disk does not give is not whole, and may be told so; any other sentence speaks of damage. */
 static void on_fault(void *context, const char *sentence)

@@ -1,5 +1,6 @@
 /* A damaged backup: each kind of damage is named with its file and sequences, and what is whole is restored, nothing else. */
 #include "copies.h"
+#include "store/journal.h"
 
 static void expect_named(struct world *w, const char *file, const char *what, uint64_t most, bool refused)
 {
@@ -45,6 +46,10 @@ static void damaged_blocks_are_named(void **state)
     save(file_of(w, name), bytes, (size_t)(fixture_mix(i) % size));
     expect_named(w, name, sequence, g.last - 1, false);
   }
+  struct store_block_header first; /* and between two blocks, where all that is left is right */
+  memcpy(&first, bytes, sizeof first);
+  save(file_of(w, name), bytes, store_block_size(&first));
+  expect_named(w, name, "it is cut off at byte", g.last - 1, false);
   assert_int_equal(unlink(file_of(w, name)), 0);
   expect_named(w, name, "the file is missing", g.first - 1, false);
   assert_int_equal(rename(file_of(w, other), file_of(w, name)), 0); /* swapped, the easy way round */
