@@ -9,7 +9,7 @@
 #include "core/machine.h"
 #include "store/guard.h"
 
-#define ENV_FULL_BYTES LIMIT_MIB /* free on a disk that is full: what a write was cut at */
+#define ENV_FULL_BYTES LIMIT_MIB   /* free on a disk that is full: what a write was cut at */
 #define ENV_DIRTY_BYTES_MAX 65536u /* of a value that the transaction in hand has in memory: a refused record, or a day's rows in a leaf */
 
 /* ---- what LMDB's codes mean ---- */
