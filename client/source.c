@@ -278,9 +278,9 @@ static bool source_would_not_wait(const struct source *s)
   return poll(&end, 1, 0) == 1;
 }
 
-/* Whether a record is no protobuf message of any kind, has a known field of another type, or is larger than any that can be sent. What else
- * may be wrong with it is an error that a field system makes, and the node's to tell. The scan ends at its first fault, so the walk over the
- * tags is done first. */
+/* Whether a record is no protobuf message of any kind, has no encounter_id (text of a record's length is a message surprisingly often), has a
+ * known field of another type, or is larger than any that can be sent. What else may be wrong with it is an error that a field system makes,
+ * and the node's to tell. The scan ends at its first fault, so the walk over the tags is done first. */
 static bool source_record_is_none(const struct batch_record *record, uint32_t *reason)
 {
   struct encounter_view view;
@@ -295,10 +295,11 @@ static bool source_record_is_none(const struct batch_record *record, uint32_t *r
   *reason = MUSTER__V1__REASON__REASON_MALFORMED;
   if (p != end)
     return true;
-  if (scan_encounter(&view, record->bytes, record->size, &fault))
-    return false;
-  *reason = fault.reason;
-  return *reason == MUSTER__V1__REASON__REASON_MALFORMED || *reason == MUSTER__V1__REASON__REASON_WIRE_TYPE;
+  const bool sound = scan_encounter(&view, record->bytes, record->size, &fault);
+  *reason = sound ? MUSTER__V1__REASON__REASON_MISSING_FIELD : fault.reason;
+  if (!scan_encounter_id(record->bytes, record->size))
+    return true;
+  return !sound && (*reason == MUSTER__V1__REASON__REASON_MALFORMED || *reason == MUSTER__V1__REASON__REASON_WIRE_TYPE);
 }
 
 int source_check_stream(struct source *s, struct failure *failure)

@@ -468,8 +468,7 @@ def filled_to_the_last_block(t):
 
 def write_fails(t):
     """a failed commit is never acknowledged: the shard starts again from what is on disk"""
-    t.env["MUSTER_FAULT_ONCE_DIR"] = t.directory
-    node = t.node(variant="faults", env={"MUSTER_FAULT": "store.in-transaction:fail:3"})
+    node = t.node(*OFTEN, variant="faults", env={"MUSTER_FAULT": "store.in-transaction:fail:3"})  # the third commit of each life
     done = t.muster("submit", "-", "--batch", "500", stdin=t.generate(30000))
     check_equal(summary(done)["accepted"] + summary(done)["duplicate"], 30000, "answered in the end")
     check("event=worker.storage_failed" in node.log(), f"the log tells of it: {node.log()}")
