@@ -9,7 +9,8 @@
 #   make bench-where     where the time of a record goes, from a profile, in a table that adds up
 #   make bench-micro     nanoseconds a record of each step of a record's way
 #   make bench-check     instructions a record of each, against the baseline (bench-baseline: renews it)
-#   make faults     FORM=full  power cuts, failing calls, damage, kills, freezes and more, by the thousand: N scenarios, 0 violations (FORM=short: as in make test)
+#   make faults     PARTS="kills clock"  power cuts, failing calls, damage, kills, freezes and more, by the thousand, in more than an hour: N scenarios,
+#                   0 violations. PARTS: some files of tests/faults; FORM=short: as in make test; SEED= repeats; SHARE= of failing calls, in percent
 #   make soak       MINUTES=30  a node under load while faults of every kind come and go: nothing is lost, and nothing grows
 #   make fuzz       SECONDS=600  the fuzz targets, with libFuzzer and a driver of their own; TARGET=scan: one of them
 #   make mutants    ONLY=name  faults planted in a copy of the tree: each must turn a test red

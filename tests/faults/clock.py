@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """The wall clock jumps by hours both ways, stands still, or goes back and forth: nothing depends on it but stamps, and the rule that no encounter
-lies in the future. Node and commands run under a shim that moves it."""
+lies in the future. Node and commands run under a shim that moves it. FORM=full: sixty jumps, in about 3 minutes."""
 import os
 import re
 import subprocess

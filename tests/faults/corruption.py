@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Single bits and whole pages of data.mdb go wrong, while the node is stopped and while it runs. No command ends by a signal; what is served is
 what was stored; verify names what is damaged; DUPLICATE is said of no record whose copy is damaged; and salvage gives everything that is
-intact, and says exactly what is not. FORM=full: thousands."""
+intact, and says exactly what is not. FORM=full: two thousand ways, in about 6 minutes."""
 import os
 import random
 import re

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """kill -9 and SIGSTOP at seeded moments and at seeded hits of every named point: of workers, ingests, the supervisor, all of them, a client; while records
 come, while the node starts, rebuilds, drains and writes its hint. An oracle outside the node remembers every byte and every verdict.
-ROUNDS chooses how many (1,000 in full form); SEED repeats a run."""
+ROUNDS chooses how many (1,000 in full form, in about 20 minutes); SEED repeats a run."""
 import collections
 import os
 import shutil

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Memory that is too small, and floods that want more of it than there is. A node starts, or says how many bytes it needs; what a process holds stays
-within what README promises of it, whoever sends what. FORM=full has more limits and more floods, with larger budgets."""
+within what README promises of it, whoever sends what. FORM=full has more limits and more floods, with larger budgets, in about 4
+minutes."""
 import contextlib
 import os
 import re

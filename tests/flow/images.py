@@ -23,7 +23,7 @@ def plan(found, rnd):
     every = []
     for i, e in enumerate(found):
         if e.kind in disk.SYNCS:
-            every += [(i, variant) for variant in ("none", "all", "part", "part", "part")] + [(i + 1, "none")]
+            every += [(i, variant) for variant in ("none", "all", "part", "part")] + [(i + 1, "none")]
         elif e.kind == disk.NOTE:
             every += [(i + 1, "none"), (i + 1, "part")]
         elif rnd.random() < 0.5:

@@ -184,6 +184,8 @@ static void make(struct wire *out, struct random *r, const struct wire *corpus, 
   folder_make_once();
   wire_byte(out, (uint8_t)random_below(r, 8));
   const size_t size = true_manifest(r, text, sizeof text - 1);
+  if (random_below(r, 16) == 0) /* of a later program */
+    text[strlen("muster-backup ")] = (uint8_t)('2' + random_below(r, 8));
   wire_bytes(out, text, size);
 }
 

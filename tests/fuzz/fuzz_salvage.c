@@ -316,7 +316,7 @@ static void make(struct wire *out, struct random *r, const struct wire *corpus, 
   }
 }
 
-const struct fuzz_target fuzz_target = {.name = "salvage", .short_count = 600, .outcomes = outcomes, .make = make};
+const struct fuzz_target fuzz_target = {.name = "salvage", .short_count = 450, .outcomes = outcomes, .make = make};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -299,7 +299,7 @@ static void make(struct wire *out, struct random *r, const struct wire *corpus, 
     out->size = 1 + random_below(r, (uint32_t)out->size);
 }
 
-const struct fuzz_target fuzz_target = {.name = "segment", .short_count = 700, .outcomes = outcomes, .make = make};
+const struct fuzz_target fuzz_target = {.name = "segment", .short_count = 600, .outcomes = outcomes, .make = make};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -2,7 +2,8 @@
 #include "copies.h"
 #include "store/journal.h"
 
-static void expect_named(struct world *w, const char *file, const char *what, uint64_t most, bool refused)
+/* How many records are whole before the first damage. */
+static uint64_t expect_told(const struct world *w, const char *file, const char *what, uint64_t most)
 {
   struct fixture_faults faults;
   struct failure failure = FAILURE_NONE;
@@ -12,11 +13,27 @@ static void expect_named(struct world *w, const char *file, const char *what, ui
   if (!strstr(faults.first, file) || !strstr(faults.first, what) || !strstr(faults.first, "shard 0"))
     fail_msg("%s and \"%s\" are not in: %s", file, what, faults.first);
   assert_true(records <= most);
+  return records;
+}
+
+static void expect_named(struct world *w, const char *file, const char *what, uint64_t most, bool refused)
+{
+  struct failure failure = FAILURE_NONE;
+  const uint64_t records = expect_told(w, file, what, most);
   restore_prefix(w, records, refused);
   uint64_t restored;
   renew_target(w);
   if (!refused) /* what is damaged is never restored, even if nobody checks before */
     assert_int_not_equal(restore(w, &whole, &restored, &failure), MUSTER_OK);
+}
+
+/* A restore costs a hundred times what a look does: of many ways, one in so many is restored. */
+static void expect_way(unsigned number, struct world *w, const char *file, const char *what, uint64_t most)
+{
+  if (number % 6 == 0)
+    expect_named(w, file, what, most, false);
+  else
+    expect_told(w, file, what, most);
 }
 
 static void damaged_blocks_are_named(void **state)
@@ -39,12 +56,12 @@ static void damaged_blocks_are_named(void **state)
 
   for (unsigned i = 0; i < 60; i++) { /* a flipped bit, anywhere */
     flip(file_of(w, name), (size_t)fixture_mix(i));
-    expect_named(w, name, sequence, g.last - 1, false);
+    expect_way(i, w, name, sequence, g.last - 1);
     save(file_of(w, name), bytes, size);
   }
   for (unsigned i = 0; i < 20; i++) { /* cut off */
     save(file_of(w, name), bytes, (size_t)(fixture_mix(i) % size));
-    expect_named(w, name, sequence, g.last - 1, false);
+    expect_way(i, w, name, sequence, g.last - 1);
   }
   struct store_block_header first; /* and between two blocks, where all that is left is right */
   memcpy(&first, bytes, sizeof first);
