@@ -11,6 +11,7 @@
 #include "muster/status.h"
 
 #define MS UINT64_C(1000000)
+#define ANSWER_COST 256u /* of memory beside the verdicts: ZeroMQ's three frames and the header */
 
 /* ---- counters ---- */
 
@@ -64,16 +65,24 @@ static void flow_drop(struct ingest_flow *f, uint32_t slot, const char *cause)
   flow_release(f, slot);
 }
 
+/* The kernel is asked whether it takes more for a peer (see link_send), which is a system call: not for each small answer. */
+static bool flow_is_to_look(const struct ingest_peer *peer, uint32_t bytes)
+{
+  return !peer->gone && peer->unlooked_bytes + bytes > LIMIT_UNLOOKED_BYTES;
+}
+
 /* Hands a complete answer to the socket. MUSTER_ERR_AGAIN: it is still in its slot; else the slot is free. */
 static int flow_send(struct ingest_flow *f, uint32_t slot)
 {
   struct ingest_batch *b = &f->gather.batch[slot];
-  const struct ingest_peer *peer = &f->admit.peers.peer[b->peer];
+  struct ingest_peer *peer = &f->admit.peers.peer[b->peer];
   struct link_message m;
+  uint32_t bytes = ANSWER_COST + (uint32_t)link_frame_size(&b->answer);
+  bool look = flow_is_to_look(peer, bytes);
   link_message_init(&m);
   memcpy(m.identity, peer->identity, peer->identity_size);
   m.identity_size = peer->identity_size;
-  m.connection = peer->gone ? 0 : peer->connection;
+  m.connection = look ? peer->connection : 0;
   m.frame_count = 2;
   link_frame_move(&m.frame[0], &b->header);
   link_frame_move(&m.frame[1], &b->answer);
@@ -82,6 +91,7 @@ static int flow_send(struct ingest_flow *f, uint32_t slot)
     link_frame_move(&b->header, &m.frame[0]);
     link_frame_move(&b->answer, &m.frame[1]);
   } else if (status == MUSTER_OK) {
+    peer->unlooked_bytes = look ? bytes : peer->unlooked_bytes + bytes;
     flow_release(f, slot);
   } else {
     ingest_peers_gone(&f->admit.peers, peer->origin, peer->identity, peer->identity_size);

@@ -33,6 +33,7 @@ struct ingest_peer {
   uint32_t owner;     /* entry of that submitter; of the former one while it holds batches that are charged to that */
   uint32_t in_flight; /* batches held, from admission until the answer has left */
   uint64_t held_bytes;
+  uint32_t unlooked_bytes;    /* of answers that left since the kernel was asked last whether it takes more for this connection */
   float batch_bytes;          /* cost of its recent batches, moving average; 0: none yet */
   bool gone;                  /* its connection has ended */
   struct ingest_list waiting; /* batch slots: admitted, not yet at the workers */

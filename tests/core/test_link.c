@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -941,18 +942,21 @@ static int setup(void **state)
   return mkdtemp(directory) ? 0 : -1;
 }
 
+/* Whatever sockets the tests have bound; but a door that was shut leaves nothing under its other name. */
 static int teardown(void **state)
 {
   (void)state;
-  static const char *const names[] = {"private", "bounded", "nobody",   "full",   "closing", "again", "oversized", "frames",
-                                      "edge",    "unread",  "handover", "linger", "ipc",     "gone",  "door",      "end"};
-  char path[300];
+  bool is_shut = false;
   link_context_finish(); /* hangs where a socket was left open */
-  for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
-    snprintf(path, sizeof path, "%s/%s", directory, names[i]);
-    unlink(path);
+  DIR *d = opendir(directory);
+  for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
+    is_shut = is_shut || strstr(e->d_name, ".shut");
+    if (e->d_name[0] != '.')
+      unlinkat(dirfd(d), e->d_name, 0);
   }
-  return rmdir(directory);
+  if (!d || closedir(d) != 0 || rmdir(directory) != 0)
+    return -1;
+  return is_shut ? -1 : 0;
 }
 
 int main(void)

@@ -65,8 +65,10 @@ class Clock:
         self.put(f"{time.time_ns() // 1000} s")
 
 
-def main(name, tests):
-    tools()
+def main(name, tests, shims=True):
+    """shims: some of the tests are in need of tools()."""
+    if shims:
+        tools()
 
     def judged(function):
         def run(t):

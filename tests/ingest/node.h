@@ -26,6 +26,7 @@ struct node {
   struct ingest_gate gate;
   uint64_t now_ns;
   uint32_t submitter;                       /* whom messages are of */
+  int32_t connection;                       /* which they come by; 0: not known */
   struct link_message answer[NODE_ANSWERS]; /* to submitters, oldest first from answer_first */
   enum ingest_origin answer_origin[NODE_ANSWERS];
   uint32_t answer_first, answer_end;
@@ -49,6 +50,7 @@ static inline int node_send_answer(void *context, enum ingest_origin origin, str
   link_message_init(to);
   memcpy(to->identity, m->identity, m->identity_size);
   to->identity_size = m->identity_size;
+  to->connection = m->connection;
   to->frame_count = m->frame_count;
   for (uint32_t i = 0; i < m->frame_count; i++)
     link_frame_move(&to->frame[i], &m->frame[i]);
@@ -176,6 +178,7 @@ static inline void node_receive(struct node *n, char peer, uint32_t frames, cons
   const struct ingest_sender sender = {.origin = INGEST_IPC, .submitter = n->submitter, .name = "local"};
   struct link_message m;
   link_message_init(&m);
+  m.connection = n->connection;
   m.identity[0] = (uint8_t)peer;
   m.identity_size = 1;
   m.frame_count = frames;

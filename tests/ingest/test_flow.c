@@ -455,6 +455,31 @@ static void a_random_day_loses_nothing(void **state)
   assert_true(counters_get(n->counters, COUNTER_batches_answered) > 20);
 }
 
+/* With the number of its connection an answer goes only while the kernel takes more; without it, it may wait in ZeroMQ at nobody's charge. */
+static void what_may_wait_unseen_is_bounded(void **state)
+{
+  struct node *n = *state;
+  enum { SMALL = 300, LARGE = 10 };
+  uint32_t looks = 0, unlooked_bytes = 0;
+  node_start(n);
+  n->connection = 5;
+  for (uint64_t i = 0; i < SMALL + LARGE; i++) {
+    uint32_t records = i < SMALL ? 1 : 3000;
+    node_submit(n, 'a', i, 0, records);
+    node_work(n);
+    assert_int_equal(node_answers(n), 1);
+    bool looked = n->answer[n->answer_first].connection == 5;
+    uint32_t bytes = records * 8;
+    looks += looked;
+    unlooked_bytes = looked ? 0 : unlooked_bytes + bytes + 200;
+    assert_true(unlooked_bytes <= LIMIT_UNLOOKED_BYTES);
+    assert_true(looked || bytes <= LIMIT_UNLOOKED_BYTES);
+    link_message_finish(&n->answer[n->answer_first++]);
+    if (i == SMALL - 1)
+      assert_in_range(looks, 2, SMALL / 20);
+  }
+}
+
 int main(void)
 {
   stage_seed_init();
@@ -465,6 +490,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(busy_is_told_before_anything_is_held, setup, teardown),
       cmocka_unit_test_setup_teardown(a_peer_that_does_not_read_keeps_its_answers_within_its_credit, setup, teardown),
       cmocka_unit_test_setup_teardown(answers_that_nobody_takes_are_dropped, setup, teardown),
+      cmocka_unit_test_setup_teardown(what_may_wait_unseen_is_bounded, setup, teardown),
       cmocka_unit_test_setup_teardown(a_shard_that_is_down_stands_in_nobodys_way, setup, teardown),
       cmocka_unit_test_setup_teardown(what_only_waits_for_a_shard_that_is_down_makes_room, setup, teardown),
       cmocka_unit_test_setup_teardown(a_batch_for_a_shard_that_is_down_commits_the_rest, setup, teardown),

@@ -1,6 +1,6 @@
 """The planted faults: what each changes, which promise it breaks, and the tests that are expected to turn red, the fastest first. A unit
 program is named as in tests/ ("store/test_commit"), a flow test as its file and its function ("02_wire credit_is_enforced"), one of tests/faults with its
-folder ("faults/network flood"). Every fault
+folder ("faults/crowds flood"). Every fault
 compiles without a warning, as a mistake that somebody makes does. `old` stands exactly once in its file; where the source moves on, the
 fault moves with it.
 
@@ -376,22 +376,25 @@ BOUNDS = [
            tests=["ingest/test_flood"]),
     mutant("unread_answers_pile_up", "memory is bounded: what a submitter does not read is charged to it, and not left to ZeroMQ",
            ("core/link.c", "if (m->connection > 0 && link_socket_is_full(m->connection))", "if (m->connection < 0 && link_socket_is_full(m->connection))"),
-           tests=["core/test_link", "faults/network slow_readers"]),
+           tests=["core/test_link", "faults/crowds slow_readers"]),
     mutant("unread_answers_without_their_connection", "memory is bounded: what a submitter does not read is charged to it, and not left to ZeroMQ",
-           ("ingest/flow.c", "  m.connection = peer->gone ? 0 : peer->connection;\n", ""),
-           tests=["faults/network slow_readers"], slow=True),
+           ("ingest/flow.c", "  m.connection = look ? peer->connection : 0;\n", ""),
+           tests=["ingest/test_flow", "faults/crowds slow_readers"]),
+    mutant("unread_answers_not_looked_at", "memory is bounded: what a submitter does not read is charged to it, however small its batches are",
+           ("ingest/flow.c", "look ? bytes : peer->unlooked_bytes + bytes;", "bytes;"),
+           tests=["ingest/test_flow"]),
     mutant("vanished_peer_keeps_its_budget", "what a submitter held is given back when it is gone",
            ("ingest/flow.c", "    flow_drop(f, slot, \"gone\");\n", "    flow_count(f, COUNTER_answers_dropped);\n"),
            tests=["ingest/test_flow", "faults/network lost_in_each_frame"]),
     mutant("strangers_keep_their_place", "who proves no key keeps nobody out who has one",
            ("ingest/front.c", "count > most / 2 + ended && ", "count > most * 2 + ended && "),
-           tests=["faults/network strangers_come_again"], slow=True),
+           tests=["faults/crowds strangers_come_again"], slow=True),
     mutant("newest_strangers_make_room", "one who is proving a key is given the time for it",
            ("ingest/strangers.c", "  int32_t oldest = s->first;\n", "  int32_t oldest = s->last;\n"),
            tests=["ingest/test_strangers"]),
     mutant("handshake_without_a_limit", "a connection that proves no key is closed in time",
            ("core/link_socket.c", "(!o->handshake_ms || set_number(s, ZMQ_HANDSHAKE_IVL, (int)o->handshake_ms) == 0)", "o->handshake_ms < UINT32_MAX"),
-           tests=["faults/network strangers_have_their_time"], slow=True),
+           tests=["faults/crowds strangers_have_their_time"], slow=True),
 ]
 
 PRIVATE = [
