@@ -1,12 +1,8 @@
 #include "core/counters_page.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "core/procstat.h"
 
 const struct counter_info counter_list[COUNTER_COUNT] = {
 #define COUNTER(name, type, unit, sentence) {#name, COUNTER_##type, #unit, sentence},
@@ -31,27 +27,12 @@ uint64_t counters_list_hash(void)
 
 uint64_t counters_start_ticks(uint32_t pid)
 {
-  char path[64], text[1024];
-  snprintf(path, sizeof path, "/proc/%" PRIu32 "/stat", pid);
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
-    return errno == ENOENT ? 0 : TICKS_UNKNOWN;
-  const ssize_t size = read(fd, text, sizeof text - 1);
-  const int error = errno;
-  close(fd);
-  if (size <= 0)
-    return size == 0 || error == ESRCH ? 0 : TICKS_UNKNOWN;
-  text[size] = '\0';
-  const char *at = strrchr(text, ')'); /* the name before it may hold anything */
-  if (at == NULL || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X')
-    return 0;
-  at++;
-  for (int field = 3; field < 22; field++) {
-    at = strchr(at + 1, ' ');
-    if (at == NULL)
-      return 0;
+  struct procstat stat;
+  switch (procstat_read(pid, &stat)) {
+  case PROCSTAT_TOLD: return stat.state == 'Z' || stat.state == 'X' ? 0 : stat.start_ticks;
+  case PROCSTAT_NONE: return 0;
+  default: return TICKS_UNKNOWN;
   }
-  return strtoull(at, NULL, 10);
 }
 
 bool counters_role_valid(const char *role)

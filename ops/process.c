@@ -1,7 +1,6 @@
 #include "ops/process.h"
 
 #include <assert.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 
 #include "core/child.h"
 #include "core/log.h"
+#include "core/procstat.h"
 #include "ops/family.h"
 
 #define LIFELINE_FD 3
@@ -189,23 +189,10 @@ void ops_process_signal(struct ops_process *p, int signal)
     uv_process_kill(&p->handle, signal);
 }
 
-/* 'R', 'S', 'D', 'T' and so on, as proc(5) has it; '?' where it cannot be told. */
-static char state_of(int pid)
-{
-  char path[64], text[512];
-  snprintf(path, sizeof path, "/proc/%d/stat", pid);
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  const ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-  if (fd >= 0)
-    close(fd);
-  text[size > 0 ? size : 0] = '\0';
-  const char *at = strrchr(text, ')'); /* the name before it may hold anything */
-  return at && at[1] == ' ' && at[2] ? at[2] : '?';
-}
-
 uint32_t ops_process_look(struct ops_process *p)
 {
-  const bool stopped = p->alive && p->closing == 0 && state_of(p->handle.pid) == 'T';
+  struct procstat stat;
+  const bool stopped = p->alive && p->closing == 0 && procstat_read((uint32_t)p->handle.pid, &stat) == PROCSTAT_TOLD && stat.state == 'T';
   p->stopped_looks = stopped ? p->stopped_looks + 1 : 0;
   return p->stopped_looks;
 }

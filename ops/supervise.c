@@ -1,9 +1,7 @@
 #include "ops/supervise.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,60 +9,17 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "core/counters.h"
 #include "core/fault.h"
 #include "core/hand.h"
-#include "core/limits.h"
-#include "core/log.h"
+#include "ops/deaths.h"
 #include "ops/endpoints.h"
 #include "ops/family.h"
-#include "ops/outage.h"
-#include "ops/process.h"
-#include "ops/shards.h"
-#include "ops/table.h"
-#include "store/read.h"
+#include "ops/node.h"
+#include "ops/words.h"
 
 #define DRAIN_INGESTS_MS 6000u /* until every batch in flight is answered */
 #define DRAIN_WORKERS_MS 3000u /* until the stores are closed; together less than the 10 s that are promised */
 #define BEAT_MS 1000u
-
-/* Workers first: an ingest that finds every shard there never admits what a half-made store cannot hold. */
-enum phase { STARTING_WORKERS, STARTING_INGESTS, SERVING, DRAINING_INGESTS, DRAINING_WORKERS, KILLING, ENDED };
-
-struct node {
-  uv_loop_t loop;
-  const struct datadir *data;
-  const char *executable;
-  uint32_t workers, ingests, frozen_ms;
-  int family_fd;
-  struct ops_process worker[LIMIT_SHARDS], ingest[LIMIT_INGESTS];
-  struct counters *page;
-  struct ops_outages outages;
-  uint64_t made;                   /* shards that were created, a bit for each: the node goes on without them */
-  uint64_t lost;                   /* shards that would have ended the node if they were its only one; until they are ready again */
-  uint64_t ready_ms[LIMIT_SHARDS]; /* when the worker became ready last */
-  enum phase phase;
-  uv_signal_t term, interrupt, hangup;
-  uv_timer_t beat, deadline;
-  bool cut; /* some ingest ended before it had answered everything */
-  int exit_code;
-  struct log_gate gate_wanting;
-  char last_word[1024]; /* why the node gave up; "" where it was told to stop */
-};
-
-static void drain(struct node *n);
-
-/* One write, so that it cannot mix with the lines of the children. */
-static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void say(const char *format, ...)
-{
-  static char line[ENDPOINTS_TEXT + 512];
-  va_list list;
-  va_start(list, format);
-  vsnprintf(line, sizeof line, format, list);
-  va_end(list);
-  fputs(line, stderr);
-}
 
 static bool any_alive(const struct ops_process *p, uint32_t count)
 {
@@ -88,37 +43,6 @@ static void signal_all(struct ops_process *p, uint32_t count, int signal)
     ops_process_signal(&p[i], signal);
 }
 
-/* ---- what the pages say ---- */
-
-struct sums {
-  uint64_t records, in_flight;
-  bool disk, memory; /* some shard tells BUSY for it */
-};
-
-static int add_page(void *context, const struct counters_snapshot *page)
-{
-  struct sums *sums = context;
-  if (strncmp(page->role, "worker-", 7) == 0) {
-    const bool blocked = page->value[COUNTER_store_blocked], memory = page->value[COUNTER_index_full];
-    sums->records += page->value[COUNTER_store_records];
-    sums->memory |= memory;
-    sums->disk |= blocked && !memory;
-  }
-  if (strncmp(page->role, "ingest-", 7) == 0)
-    sums->in_flight += page->value[COUNTER_records_in_flight];
-  return 0;
-}
-
-static struct sums read_pages(const struct node *n)
-{
-  struct sums sums = {0};
-  struct failure ignored = FAILURE_NONE;
-  char path[LIMIT_PATH_BYTES];
-  datadir_path(n->data, path, "run/counters");
-  counters_each(path, add_page, &sums, &ignored);
-  return sums;
-}
-
 /* Pages and endpoints that a former run with more ingests, or one that was killed, has left, and what its workers had in hand. */
 static void remove_leftovers(const struct node *n)
 {
@@ -137,29 +61,6 @@ static void remove_leftovers(const struct node *n)
 
 /* ---- ready ---- */
 
-static void say_ready(const struct node *n, char *endpoints)
-{
-  char records[TABLE_NUMBER];
-  for (char *c = endpoints; *c; c++)
-    if (*c == '\n')
-      *c = ' ';
-  const struct sums sums = read_pages(n);
-  ops_table_number(records, sums.records);
-  uint32_t serving = 0;
-  char workers[48], down[64] = "";
-  for (uint32_t i = 0; i < n->workers; i++)
-    serving += n->worker[i].ready;
-  if (serving < n->workers) {
-    snprintf(workers, sizeof workers, "%u of %u", serving, n->workers);
-    snprintf(down, sizeof down, " · the other shards are down: muster status says why");
-  } else
-    snprintf(workers, sizeof workers, "%u", n->workers);
-  say("muster: ready: %s· %s worker%s · %s records%s%s\n", endpoints, workers, n->workers == 1 ? "" : "s", records, down,
-      sums.disk ? " · but BUSY: less disk is free than disk_reserve_bytes in [store]; reading works, submitters wait until there is space"
-      : sums.memory ? " · but BUSY: the index has used up index_bytes in [store]; reading works, submitters wait until a start with more"
-                    : "");
-}
-
 /* Every time an ingest has become ready: after a restart its tcp port may be another. */
 static void publish(struct node *n)
 {
@@ -176,7 +77,7 @@ static void publish(struct node *n)
   n->phase = SERVING;
   counters_state(n->page, PROCESS_SERVING);
   log_event(LOG_INFO, "node.ready", "workers=%u ingests=%u endpoints=%u", n->workers, n->ingests, count);
-  say_ready(n, endpoints);
+  ops_words_ready(n, endpoints);
 }
 
 /* Some shard serves, and of each other one it is known that it is down. */
@@ -191,7 +92,7 @@ static bool shards_settled(const struct node *n)
   return some;
 }
 
-static void go_on_starting(struct node *n)
+void ops_supervise_go_on_starting(struct node *n)
 {
   if (n->phase == STARTING_WORKERS && shards_settled(n)) {
     n->phase = STARTING_INGESTS;
@@ -203,30 +104,16 @@ static void go_on_starting(struct node *n)
   }
 }
 
-static bool is_worker(const struct node *n, const struct ops_process *p) { return p->kind == n->worker[0].kind; }
-
-static bool was_made(const struct node *n, uint32_t shard)
-{
-  char path[LIMIT_PATH_BYTES];
-  datadir_shard_path(n->data, path, shard);
-  return store_was_created(path);
-}
-
 static void on_ready(struct ops_process *p)
 {
   struct node *n = p->context;
   log_event(LOG_INFO, "child.ready", "child=%s child_pid=%d", p->role, p->handle.pid);
-  if (is_worker(n, p)) {
-    n->made |= (uint64_t)was_made(n, p->index) << p->index;
-    n->lost &= ~(UINT64_C(1) << p->index);
-    n->ready_ms[p->index] = uv_now(&n->loop);
-    if (!p->restart.storage_row) /* else it has been ready before, and met the same again; see on_beat */
-      ops_outages_end(&n->outages, p->index);
-  }
-  if (n->phase == SERVING && !is_worker(n, p))
+  if (ops_node_is_worker(n, p))
+    ops_deaths_worker_ready(n, p);
+  if (n->phase == SERVING && !ops_node_is_worker(n, p))
     publish(n);
   else
-    go_on_starting(n);
+    ops_supervise_go_on_starting(n);
 }
 
 /* ---- the end ---- */
@@ -263,8 +150,7 @@ static void cancel_starts(struct ops_process *p, uint32_t count)
       ops_process_cancel(&p[i]);
 }
 
-/* Goes on with the drain as far as those still alive allow. */
-static void advance(struct node *n)
+void ops_supervise_go_on_draining(struct node *n)
 {
   if (n->phase == DRAINING_INGESTS && !any_alive(n->ingest, n->ingests)) {
     n->phase = DRAINING_WORKERS;
@@ -277,8 +163,7 @@ static void advance(struct node *n)
     close_everything(n);
 }
 
-/* Ingests first, while the workers still serve them (and are still started again), then the workers. */
-static void drain(struct node *n)
+void ops_supervise_drain(struct node *n)
 {
   n->phase = DRAINING_INGESTS;
   counters_state(n->page, PROCESS_DRAINING);
@@ -287,7 +172,7 @@ static void drain(struct node *n)
   signal_all(n->ingest, n->ingests, SIGTERM);
   (void)FAULT("run.draining");
   uv_timer_start(&n->deadline, on_drain_time_used_up, DRAIN_INGESTS_MS, 0);
-  advance(n);
+  ops_supervise_go_on_draining(n);
 }
 
 static void kill_all(struct node *n)
@@ -299,7 +184,7 @@ static void kill_all(struct node *n)
   cancel_starts(n->ingest, n->ingests);
   signal_all(n->ingest, n->ingests, SIGKILL);
   signal_all(n->worker, n->workers, SIGKILL);
-  advance(n);
+  ops_supervise_go_on_draining(n);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -308,151 +193,9 @@ static void on_signal(uv_signal_t *handle, int number)
   if (number == SIGHUP)
     return;
   if (n->phase < DRAINING_INGESTS)
-    drain(n);
+    ops_supervise_drain(n);
   else if (n->phase < KILLING)
     kill_all(n);
-}
-
-/* ---- deaths ---- */
-
-static const char *how_often(enum ops_restart_verdict verdict)
-{
-  switch (verdict) {
-  case RESTART_STARTS_USED_UP: return "5 times in a row before it was ready";
-  case RESTART_HOLDING_USED_UP: return "1,000 times within ten minutes with records in hand";
-  default: return "100 times within a minute";
-  }
-}
-static_assert(RESTART_STARTS == 5 && RESTART_DEATHS == 100 && RESTART_WINDOW_MS == 60000 && RESTART_HOLDING == 1000 &&
-                  RESTART_HOLDING_MS == 600000,
-              "the last word says these numbers");
-
-static void give_up(struct node *n, const struct ops_process *p, struct ops_restart_decision decision)
-{
-  char death[128];
-  ops_process_death(p, death, sizeof death);
-  n->exit_code = decision.exit_code;
-  if (decision.verdict == RESTART_FINAL && p->cause[0])
-    snprintf(n->last_word, sizeof n->last_word, "%s cannot run: %s; the node has ended; its data directory stays as it is", p->role,
-             p->cause);
-  else if (decision.verdict == RESTART_FINAL)
-    snprintf(n->last_word, sizeof n->last_word, "%s cannot run (%s): its line of role=%s above says why; the node has ended", p->role,
-             death, p->role);
-  else
-    snprintf(n->last_word, sizeof n->last_word,
-             "%s died %s, last by %s%s%s; the node has ended; what is acknowledged is on disk; look at the lines of role=%s above, and at "
-             "`muster "
-             "verify'",
-             p->role, how_often(decision.verdict), death, p->cause[0] ? ": " : "", p->cause, p->role);
-  log_event(LOG_ERROR, "node.gives-up", "child=%s deaths=%" PRIu64, p->role, p->restart.deaths);
-  drain(n);
-}
-
-/* ---- a shard that is down ---- */
-
-static void cause_of(const struct ops_process *p, enum ops_restart_verdict verdict, char out[OUTAGE_CAUSE_BYTES])
-{
-  char death[128];
-  ops_process_death(p, death, sizeof death);
-  if (p->cause[0])
-    snprintf(out, OUTAGE_CAUSE_BYTES, "%s", p->cause);
-  else if (verdict == RESTART_AGAIN || verdict == RESTART_FINAL)
-    snprintf(out, OUTAGE_CAUSE_BYTES, "its worker ended with %s; the log's lines of role=%s say why", death, p->role);
-  else
-    snprintf(out, OUTAGE_CAUSE_BYTES, "its worker died %s, last by %s; look at the log's lines of role=%s", how_often(verdict), death,
-             p->role);
-}
-
-/* Its worker cannot serve, and what that is of concerns no other shard. false: no shard is left. */
-static bool lose(struct node *n, const struct ops_process *p)
-{
-  n->lost |= UINT64_C(1) << p->index;
-  return n->lost != UINT64_MAX >> (64 - n->workers);
-}
-
-/* A shard that was made and has no data is not begun anew: a worker might take an empty directory for a new store. */
-static void start_worker(struct ops_process *p)
-{
-  struct node *n = p->context;
-  char path[LIMIT_PATH_BYTES];
-  if (!(n->made >> p->index & 1) || !ops_shards_lacks_data(n->data, p->index)) {
-    ops_process_start(p);
-    return;
-  }
-  datadir_shard_path(n->data, path, p->index);
-  snprintf(p->cause, sizeof p->cause,
-           "shard %u is missing: %.300s holds no data, and this shard was in use; nothing was changed; put it back there", p->index, path);
-  if (!lose(n, p)) {
-    give_up(n, p, (struct ops_restart_decision){.verdict = RESTART_FINAL, .exit_code = EX_DATAERR});
-    return;
-  }
-  ops_outages_note(&n->outages, p->index, p->restart.rarely_ms, p->cause);
-  ops_process_start_after(p, p->restart.rarely_ms);
-  go_on_starting(n);
-}
-
-static bool had_records_in_hand(const struct node *n, const struct ops_process *p)
-{
-  char path[LIMIT_PATH_BYTES];
-  if (!is_worker(n, p))
-    return false;
-  hand_path(n->data, path, p->index);
-  return hand_count(path) > 0;
-}
-
-/* Settings are all workers', and judged before the node serves. */
-static bool is_contained(const struct node *n, const struct ops_process *p)
-{
-  const bool settings = p->signal == 0 && p->exit_status == EX_CONFIG && n->phase < SERVING;
-  return is_worker(n, p) && (n->made >> p->index & 1 || p->restart.was_ready) && !settings;
-}
-
-static void on_death_unasked(struct node *n, struct ops_process *p)
-{
-  char death[128], quoted[160], cause[OUTAGE_CAUSE_BYTES];
-  const struct ops_restart_death what = {.exit_status = p->exit_status, .signal = p->signal, .holding = had_records_in_hand(n, p)};
-  struct ops_restart_decision decision = ops_restart_died(&p->restart, uv_now(&n->loop), what);
-  if (decision.wanting)
-    log_event_gated(&n->gate_wanting, LOG_WARN, "child.wanting",
-                    "child=%s times=%" PRIu64 " cause=\"no room, or a lock that another process has: its own line says which\" "
-                    "retry_ms=%u until=\"it can start\" kept=\"all that was answered\"",
-                    p->role, p->restart.wanting, decision.delay_ms);
-  else
-    log_event(LOG_WARN, "child.died", "child=%s cause=%s was_ready=%d holding=%d deaths=%" PRIu64, p->role,
-              log_quote(quoted, sizeof quoted, ops_process_death(p, death, sizeof death)), p->was_ready, what.holding,
-              p->restart.deaths + p->restart.strikes);
-  const bool over = decision.verdict != RESTART_AGAIN;
-  if (over && n->phase >= DRAINING_INGESTS)
-    return;
-  if (over && (!is_contained(n, p) || !lose(n, p))) {
-    give_up(n, p, decision);
-    return;
-  }
-  counters_begin(n->page);
-  counters_add(n->page, COUNTER_restarts, 1);
-  counters_end(n->page);
-  ops_process_start_after(p, decision.delay_ms);
-  if (decision.down && is_worker(n, p)) {
-    cause_of(p, decision.verdict, cause);
-    ops_outages_note(&n->outages, p->index, decision.delay_ms, cause);
-    go_on_starting(n);
-  }
-}
-
-static void on_died(struct ops_process *p)
-{
-  struct node *n = p->context;
-  bool is_ingest = !is_worker(n, p);
-  bool asked = n->phase >= DRAINING_WORKERS || (n->phase == DRAINING_INGESTS && is_ingest);
-  if (!asked) {
-    on_death_unasked(n, p);
-    return;
-  }
-  bool clean = p->exit_status == 0 && p->signal == 0;
-  log_event(clean ? LOG_INFO : LOG_WARN, "child.stopped", "child=%s exit_status=%d signal=%d", p->role, p->exit_status, p->signal);
-  if (is_ingest && !clean)
-    n->cut = true;
-  advance(n);
 }
 
 /* ---- the run ---- */
@@ -475,9 +218,7 @@ static void on_beat(uv_timer_t *timer)
 {
   struct node *n = timer->data;
   counters_beat(n->page);
-  for (uint32_t i = 0; i < n->workers; i++)
-    if (n->worker[i].ready && uv_now(&n->loop) - n->ready_ms[i] >= RESTART_QUIET_MS)
-      ops_outages_end(&n->outages, i);
+  ops_deaths_look(n);
   kill_frozen(n, n->worker, n->workers);
   kill_frozen(n, n->ingest, n->ingests);
 }
@@ -495,18 +236,7 @@ static void init_processes(struct node *n, struct ops_process *p, uint32_t count
     ops_process_init(&p[i], &n->loop, kind, i, n->executable, n->data->root, n->family_fd);
     p[i].context = n;
     p[i].on_ready = on_ready;
-    p[i].on_died = on_died;
-  }
-}
-
-static void init_shards(struct node *n, uint64_t absent, uint32_t retry_ms)
-{
-  ops_outages_init(&n->outages, n->data, n->page);
-  n->made = absent;
-  for (uint32_t i = 0; i < n->workers; i++) {
-    n->made |= (uint64_t)was_made(n, i) << i;
-    n->worker[i].on_due = start_worker;
-    n->worker[i].restart.rarely_ms = retry_ms;
+    p[i].on_died = ops_deaths_died;
   }
 }
 
@@ -526,23 +256,6 @@ static void init(struct node *n)
   setenv("MUSTER_LIFELINE", "1", 1); /* to the children: descriptor 3 is their lifeline */
 }
 
-static int last_word(const struct node *n)
-{
-  char records[TABLE_NUMBER];
-  struct sums sums = read_pages(n);
-  ops_table_number(records, sums.records);
-  if (n->last_word[0]) {
-    say("muster: %s\n", n->last_word);
-    return n->exit_code;
-  }
-  if (n->cut || sums.in_flight) {
-    say("muster: stopped: %s records; some submitters had no answer yet and will send again; nothing acknowledged is lost\n", records);
-    return EX_TEMPFAIL;
-  }
-  say("muster: stopped: %s records, all answered\n", records);
-  return EX_OK;
-}
-
 static void finish(struct node *n)
 {
   counters_destroy(n->page);
@@ -559,7 +272,7 @@ int ops_supervise_run(const struct datadir *data, const struct config *config, u
   struct node *n = calloc(1, sizeof *n);
   if (!n || uv_loop_init(&n->loop) != 0) {
     free(n);
-    say("muster run: not enough memory or descriptors for the supervisor\n");
+    ops_words_say("muster run: not enough memory or descriptors for the supervisor\n");
     return EX_OSERR;
   }
   n->data = data;
@@ -574,19 +287,19 @@ int ops_supervise_run(const struct datadir *data, const struct config *config, u
     counters_create(&n->page, path, "run", &failure);
   }
   if (failure.status != MUSTER_OK) {
-    say("muster run: %s\n", failure.text);
+    ops_words_say("muster run: %s\n", failure.text);
     finish(n);
     return muster_status_exit_code(failure.status);
   }
   init(n);
-  init_shards(n, absent, config->shard_retry_ms);
+  ops_deaths_init(n, absent, config->shard_retry_ms);
   for (uint32_t i = 0; i < n->workers; i++)
-    start_worker(&n->worker[i]);
+    ops_deaths_start_worker(&n->worker[i]);
   uv_run(&n->loop, UV_RUN_DEFAULT);
   assert(n->phase == ENDED);
   ops_endpoints_remove(data, 1);
   datadir_remove_sockets(data);
-  int code = last_word(n);
+  int code = ops_words_last(n);
   (void)FAULT("run.ended");
   finish(n);
   return code;

@@ -1,7 +1,6 @@
 #include "proto/digest.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define XXH_INLINE_ALL
@@ -105,30 +104,12 @@ size_t digest_canonical(const struct encounter_view *view, uint8_t *out)
 
 /* ---- hashes ---- */
 
-static void digest_write(uint8_t digest[16], XXH128_hash_t hash)
+void digest_bytes(uint8_t digest[16], const void *bytes, size_t size)
 {
   XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, hash);
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes, size));
   memcpy(digest, canonical.digest, 16);
 }
-
-void digest_bytes(uint8_t digest[16], const void *bytes, size_t size) { digest_write(digest, XXH3_128bits(bytes, size)); }
-
-struct digest_stream {
-  XXH3_state_t state; /* aligned to 64 bytes */
-};
-
-struct digest_stream *digest_stream_create(void)
-{
-  struct digest_stream *s = aligned_alloc(_Alignof(struct digest_stream), sizeof *s);
-  if (s)
-    XXH3_128bits_reset(&s->state);
-  return s;
-}
-
-void digest_stream_add(struct digest_stream *s, const void *bytes, size_t size) { XXH3_128bits_update(&s->state, bytes, size); }
-void digest_stream_end(const struct digest_stream *s, uint8_t digest[16]) { digest_write(digest, XXH3_128bits_digest(&s->state)); }
-void digest_stream_destroy(struct digest_stream *s) { free(s); }
 
 /* Apart, so that the usual record does not pay for the page of stack. */
 static __attribute__((noinline)) void digest_reencoded(uint8_t digest[16], const struct encounter_view *view)

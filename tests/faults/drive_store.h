@@ -36,12 +36,21 @@ struct scenario {
 };
 extern const struct scenario scenarios_of_store[], scenarios_of_backup[]; /* each ends with a NULL name */
 
-/* ---- of scenarios_store.c, for those of the backup ---- */
+/* ---- of scenarios_store.c, for the others ---- */
 
+int do_open(struct fixture *x, struct store **s);
+int do_commit(struct store *s, uint64_t count, uint64_t refused); /* appends count records, and refused ones, in one commit */
 int do_commits(struct fixture *x, unsigned commits, uint64_t count, uint64_t refused);
-void make_refused(struct fixture *x);
 int each_record(void *context,
                 const struct store_record *record); /* context: how many came, uint64_t; the next one is that of its number */
 int each_refused(void *context, const struct store_refused *entry); /* context: how many came, uint64_t */
+
+/* ---- of scenarios_refused.c ---- */
+
+void make_refused(struct fixture *x);
+void make_replayable(struct fixture *x); /* records that a rule had refused, and that are good now: those that come next */
+int do_refuse(struct fixture *x);
+int do_drop(struct fixture *x);
+int do_replay(struct fixture *x);
 
 #endif

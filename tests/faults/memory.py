@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import zmq  # noqa: E402
 
 import wire  # noqa: E402
-from harness import Failure, Skipped, check, check_equal, number, wait_until  # noqa: E402
+from harness import Failure, Skipped, check, check_equal, held_kib, wait_until  # noqa: E402
 from oracle import conserved  # noqa: E402
 from raw import endless  # noqa: E402
 from scenarios import FULL, examine, main  # noqa: E402
@@ -53,8 +53,8 @@ class Held:
             end = time.monotonic() + 0.2
             while time.monotonic() < end:
                 for role, pid in pids:
-                    with contextlib.suppress(OSError, Failure), open(f"/proc/{pid}/status") as f:
-                        held = number(r"VmHWM:\s+(\d+)" if role == "ingest" else r"RssAnon:\s+(\d+)", f.read()) << 10
+                    with contextlib.suppress(OSError, Failure):
+                        held = held_kib(pid, "VmHWM" if role == "ingest" else "RssAnon") << 10
                         self.most[role] = max(self.most.get(role, 0), held)
                 time.sleep(0.002)
 

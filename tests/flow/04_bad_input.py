@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import wire
-from harness import ROOT, SLOW, Result, binary, check, check_equal, delimited, feed, finished, main, number, summary, wait_until
+from harness import ROOT, SLOW, Result, binary, check, check_equal, delimited, feed, finished, main, number, state, summary, wait_until
 
 
 def truncated_stream(t):
@@ -236,7 +236,7 @@ def node_dies_after_its_commit(t):
     path = t.write("s.pb", t.generate(500))
     submit = t.popen("submit", path, "--timeout", "2", stdout=-1, stderr=-1)
     worker = node.pids("worker")[0]
-    wait_until(lambda: open(f"/proc/{worker}/stat").read().rsplit(")", 1)[1].split()[0] == "T", 20, "the commit")
+    wait_until(lambda: state(worker) == "T", 20, "the commit")
     node.kill_all()
     out, error = submit.communicate(timeout=60)
     check_equal(submit.returncode, 75, error.decode())

@@ -13,9 +13,9 @@ import time
 import zmq
 
 import wire
-from harness import Failure, check, check_equal, main, number, wait_until
+from harness import Failure, check, check_equal, held_kib, main, number, wait_until
 from oracle import conserved
-from raw import Watch, command, endless, frame, raw_connection, resident_mib, submit_frames
+from raw import Watch, command, endless, frame, raw_connection, submit_frames
 from wire import ACCEPTED, BUSY, Client, record
 
 
@@ -147,7 +147,7 @@ def small_messages_without_end(t):
         with raw_connection(path) as s, contextlib.suppress(OSError):  # let go, as it should be
             while time.monotonic() < end:
                 s.sendall(burst)
-                highest[0] = max(highest[0], resident_mib(pids[0]))
+                highest[0] = max(highest[0], held_kib(pids[0], "VmRSS") >> 10)
     answered = honest_meanwhile(t, node, attack, 4)
     check(answered > 20, f"{answered} honest batches in 4 s")
     if os.environ.get("MUSTER_VARIANT", "release") == "release":  # others are slower than the wire

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 
-from harness import SLOW, Failure, Node, check, check_equal, pids_holding, wait_until, zombie
+from harness import SLOW, Failure, Node, check, check_equal, ended, pids_holding, state, wait_until
 
 # Each point with the highest hit at which to strike: a commit takes all that gathered, so there are few of those.
 SERVING = {"worker.before-decode": 900, "worker.after-dedup": 4, "store.in-transaction": 4, "store.before-commit": 4, "store.after-commit": 4,
@@ -29,14 +29,6 @@ def fault(t, point, action, hit):
 def tell(pid, number):
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def state(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return "X"
 
 
 def family(node):
@@ -79,7 +71,7 @@ def alone(node):
 
 def children_end(pids, seconds=10):
     """What a dead supervisor leaves ends by itself."""
-    wait_until(lambda: all(state(p) in "XZ" for p in pids), seconds, "the children of a dead supervisor to end")
+    wait_until(lambda: all(ended(p) for p in pids), seconds, "the children of a dead supervisor to end")
 
 
 @contextlib.contextmanager

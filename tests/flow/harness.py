@@ -202,7 +202,7 @@ class Node:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
-        wait_until(lambda: not any(os.path.exists(f"/proc/{p}") and not zombie(p) for p in pids), 5, "the killed node to be gone")
+        wait_until(lambda: not any(not ended(p) for p in pids), 5, "the killed node to be gone")
 
     def stop(self, code=0, seconds=10):
         start = time.monotonic()
@@ -260,12 +260,23 @@ def finished(process, seconds=120):
     return Result(code, out[0], error[0])
 
 
-def zombie(pid):
+def state(pid):
+    """As proc(5) has it: "R", "S", "T", "Z" and so on; "X" where it is gone."""
     try:
         with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+            return f.read().rsplit(")", 1)[1].split()[0]
     except OSError:
-        return True
+        return "X"
+
+
+def ended(pid):
+    return state(pid) in "XZ"
+
+
+def held_kib(pid, what):
+    """VmHWM, RssAnon and their like."""
+    with open(f"/proc/{pid}/status") as f:
+        return number(rf"\b{what}:\s+(\d+) kB", f.read())
 
 
 def number(pattern, text):

@@ -7,12 +7,7 @@ import threading
 import time
 
 import wire
-from harness import Failure, number, wait_until
-
-
-def resident_mib(pid):
-    with open(f"/proc/{pid}/statm") as f:
-        return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE") >> 20
+from harness import Failure, held_kib, wait_until
 
 
 def raw_connection(path, identity=b""):
@@ -80,8 +75,7 @@ class Watch:
     def run(self):
         try:
             while True:
-                with open(f"/proc/{self.pid}/status") as f:
-                    self.highest_mib = max(self.highest_mib, number(r"VmHWM:\s+(\d+)", f.read()) >> 10)
+                self.highest_mib = max(self.highest_mib, held_kib(self.pid, "VmHWM") >> 10)
                 time.sleep(0.001)
         except (OSError, Failure):
             pass

@@ -1,19 +1,17 @@
 """What a node holds while it runs, sampled from outside, and whether it stays flat: anonymous memory and descriptors of each process, slots of the
 readers' tables, bytes on disk, and the time that submitters waited. For tests/faults/soak.py."""
 import os
-import re
 import struct
 import time
 
-from harness import check
+from harness import check, held_kib
 
 MIB = 1 << 20
 
 
 def anonymous_bytes(pid):
     """Without what is mapped of files: the store's pages are the kernel's to take back."""
-    with open(f"/proc/{pid}/status") as f:
-        return int(re.search(r"^RssAnon:\s+(\d+) kB", f.read(), re.M).group(1)) * 1024
+    return held_kib(pid, "RssAnon") * 1024
 
 
 def descriptors(pid):
