@@ -278,34 +278,37 @@ static bool source_would_not_wait(const struct source *s)
   return poll(&end, 1, 0) == 1;
 }
 
-/* Whether a record is no protobuf message of any kind, has no encounter_id (text of a record's length is a message surprisingly often), has a
- * known field of another type, or is larger than any that can be sent. What else may be wrong with it is an error that a field system makes,
- * and the node's to tell. The scan ends at its first fault, so the walk over the tags is done first. */
-static bool source_record_is_none(const struct batch_record *record, uint32_t *reason)
+enum source_look { SOURCE_NO_MESSAGE, SOURCE_ANY_MESSAGE, SOURCE_ENCOUNTER };
+
+/* What a record is at the first look: no protobuf message of any kind (or one with a known field of another type, or larger than any that can be
+ * sent), some message, or one with an encounter_id. What else may be wrong with it is an error that a field system makes, and the node's to
+ * tell. The scan ends at its first fault, so the walk over the tags is done first. */
+static enum source_look source_look_at(const struct batch_record *record, uint32_t *reason)
 {
   struct encounter_view view;
   struct scan_fault fault;
   struct scan_part part;
-  const uint8_t *p = record->bytes, *end = p + record->size;
+  const uint8_t *p = record->bytes, *end = record->bytes + record->size;
   *reason = MUSTER__V1__REASON__REASON_RECORD_TOO_LARGE;
   if (record->size > LIMIT_RECORD_BYTES)
-    return true;
+    return SOURCE_NO_MESSAGE;
   while (scan_part_next(&part, &p, end))
     ;
   *reason = MUSTER__V1__REASON__REASON_MALFORMED;
   if (p != end)
-    return true;
+    return SOURCE_NO_MESSAGE;
   const bool sound = scan_encounter(&view, record->bytes, record->size, &fault);
   *reason = sound ? MUSTER__V1__REASON__REASON_MISSING_FIELD : fault.reason;
-  if (!scan_encounter_id(record->bytes, record->size))
-    return true;
-  return !sound && (*reason == MUSTER__V1__REASON__REASON_MALFORMED || *reason == MUSTER__V1__REASON__REASON_WIRE_TYPE);
+  if (*reason == MUSTER__V1__REASON__REASON_MALFORMED || *reason == MUSTER__V1__REASON__REASON_WIRE_TYPE)
+    return SOURCE_NO_MESSAGE;
+  return scan_encounter_id(record->bytes, record->size) ? SOURCE_ENCOUNTER : SOURCE_ANY_MESSAGE;
 }
 
+/* Text of a record's length is a message by chance, about one line in six; so those without an id are believed only together. */
 int source_check_stream(struct source *s, struct failure *failure)
 {
   struct failure later = FAILURE_NONE; /* told by source_next, if it comes to that */
-  uint32_t looked = 0, reason, first_reason = 0;
+  uint32_t looked = 0, strangers = 0, reason, first_reason = 0;
   size_t behind = 0; /* bytes of the records that were looked at; s->start stays where it is */
   enum batch_step step = BATCH_RECORD;
   while (looked < SOURCE_LOOKED_AT) {
@@ -313,14 +316,18 @@ int source_check_stream(struct source *s, struct failure *failure)
     struct batch_record record;
     step = batch_next(&p, s->buffer + s->end, &record);
     if (step == BATCH_RECORD) {
-      if (!source_record_is_none(&record, &reason))
+      const enum source_look look = source_look_at(&record, &reason);
+      if (look == SOURCE_ENCOUNTER)
         return MUSTER_OK;
       first_reason = looked++ ? first_reason : reason;
+      strangers += look == SOURCE_NO_MESSAGE;
       behind = (size_t)(p - s->buffer) - s->start;
     } else if (step == BATCH_BAD_LENGTH || !source_would_not_wait(s) || !source_fill(s, &later))
       break;
   }
   if (looked == 0 || (looked < SOURCE_LOOKED_AT && step != BATCH_BAD_LENGTH && !s->at_end))
+    return MUSTER_OK;
+  if (strangers == 0 && step != BATCH_BAD_LENGTH)
     return MUSTER_OK;
   return failure_set(failure, MUSTER_ERR_FORMAT, "%s: this does not look like a delimited protobuf stream (record 1: %s); nothing was sent",
                      s->name, vocabulary_reason_sentence(first_reason));

@@ -41,8 +41,8 @@ enum source_step source_next(struct source *s, struct source_record *record, str
 
 /* Whether the input begins as a line of JSON does. Asked before the first record; reads no further than it takes to tell. */
 bool source_looks_like_json(struct source *s);
-/* MUSTER_ERR_FORMAT where none of the first records (SOURCE_LOOKED_AT of them, or all where there are less) is protobuf at all: then the
- * input is something else, and each of its pieces would end in the node's quarantine. Asked before the first record, of pb; a pipe is
+/* MUSTER_ERR_FORMAT where of the first records (SOURCE_LOOKED_AT of them, or all where there are less) none has an encounter_id and not each is
+ * protobuf at all: then the input is something else, and each of its pieces would end in the node's quarantine. Asked before the first record, of pb; a pipe is
  * never waited for, and where it has not brought enough to tell yet, the answer is MUSTER_OK. */
 int source_check_stream(struct source *s, struct failure *failure);
 uint64_t source_bytes_total(const struct source *s); /* size of a regular file; 0 where it is not known */
