@@ -44,7 +44,8 @@
 #define LIMIT_CREDIT 1024u     /* batches in flight on one connection */
 #define LIMIT_CREDIT_BYTES                                                                                                                 \
   (256 * LIMIT_KIB) /* a batch of the credit; where a connection's are smaller, it has more of them in proportion */
-#define LIMIT_UNLOOKED_BYTES (16u << 10) /* of answers of a connection that may wait in ZeroMQ, charged to nobody; or one answer, where that is more */
+#define LIMIT_UNLOOKED_BYTES                                                                                                               \
+  (16u << 10) /* of answers of a connection that may wait in ZeroMQ, charged to nobody; or one answer, where that is more */
 
 /* Shares of what one ingest holds (bytes, batches, connections that hold something). Of what the others leave, a submitter leaves this part
  * alone, and a connection the other part of its submitter's share; and this part of each pool is only for whoever holds nothing of it. */
