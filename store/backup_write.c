@@ -98,12 +98,11 @@ static int survey_file(struct copy *c, struct store_segment_walk *walk, struct s
       ;
     store_segment_pace_end(&c->w);
   }
-  const int error = errno;
   close(walk->fd);
   if (more == MUSTER_ERR_MEMORY)
     return failure_set(failure, more, "there is no memory to read the backup's blocks");
   if (more == MUSTER_ERR_IO)
-    return failure_set_errno(failure, more, error, "cannot read %s", path);
+    return failure_set_errno(failure, more, walk->error, "cannot read %s", path);
   whole->last = walk->next - 1;
   whole->bytes = walk->offset;
   memcpy(whole->head, walk->previous, sizeof whole->head);
