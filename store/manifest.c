@@ -139,7 +139,7 @@ static bool parse_segment(struct store_backup *b, const char *line, uint32_t sha
   uint32_t number;
   if (sscanf(line, "segment %" SCNu32 " run %" SCNu64 " first %" SCNu64 " last %" SCNu64 " bytes %" SCNu64 " head %32s", &number, &g.run,
              &g.first, &g.last, &g.bytes, head) != 6 ||
-      number + 1 != shards || g.run > b->run || !parse_hex(g.head, head))
+      shards == 0 || number != shards - 1 || g.run > b->run || !parse_hex(g.head, head))
     return false;
   struct store_backup_shard *s = &b->shard[number];
   const uint64_t due = s->segments ? s->segment[s->segments - 1].last + 1 : 1;
