@@ -77,7 +77,7 @@ static char *print_lines(const struct store_backup *b, size_t *size)
   return NULL;
 }
 
-int store_manifest_write(const struct store_backup *b, struct failure *failure)
+int store_manifest_write(const struct store_backup *b, struct failure *copy, struct failure *failure)
 {
   char end[TEXT_HEX128], path[LIMIT_PATH_BYTES];
   size_t size = 0;
@@ -96,10 +96,10 @@ int store_manifest_write(const struct store_backup *b, struct failure *failure)
                        b->path, size, LIMIT_MANIFEST_BYTES);
   }
   manifest_path(path, b, STORE_BACKUP_MANIFEST);
-  int status = durable_replace_file(path, text, size, 0600, failure);
+  const int status = durable_replace_file(path, text, size, 0600, failure);
   manifest_path(path, b, STORE_BACKUP_MANIFEST ".copy");
   if (status == MUSTER_OK)
-    status = durable_replace_file(path, text, size, 0600, failure);
+    (void)durable_replace_file(path, text, size, 0600, copy);
   free(text);
   return status;
 }

@@ -220,7 +220,7 @@ static void damage_is_not_merged(void **state)
 static void a_manifest_that_nobody_would_read_is_not_written(void **state)
 {
   struct world *w = *state;
-  struct failure failure = FAILURE_NONE;
+  struct failure copy = FAILURE_NONE, failure = FAILURE_NONE;
   size_t size, after;
   fill(w, 0, 5, false);
   run_well(w, 0);
@@ -231,7 +231,7 @@ static void a_manifest_that_nobody_would_read_is_not_written(void **state)
   for (uint32_t i = 0; i < LIMIT_MANIFEST_BYTES / 150; i++) { /* its line has a few bytes more than that */
     assert_int_equal(store_manifest_add(&b.shard[0], &g), MUSTER_OK);
   }
-  assert_int_equal(store_manifest_write(&b, &failure), MUSTER_ERR_LIMIT);
+  assert_int_equal(store_manifest_write(&b, &copy, &failure), MUSTER_ERR_LIMIT);
   assert_non_null(strstr(failure.text, "back up into a new directory"));
   store_backup_close(&b);
   uint8_t *now = load(file_of(w, "manifest"), &after);
@@ -239,6 +239,29 @@ static void a_manifest_that_nobody_would_read_is_not_written(void **state)
   assert_memory_equal(before, now, size);
   free(before);
   free(now);
+}
+
+/* The manifest is durable before its copy is tried: the run is sealed, and what failed of it is told by itself. */
+static void a_copy_of_the_manifest_that_fails_undoes_no_run(void **state)
+{
+  struct world *w = *state;
+  fill(w, 0, 20, true);
+  run_well(w, 0);
+  fill(w, 20, 40, false);
+  assert_int_equal(unlink(file_of(w, "manifest.copy")), 0);
+  assert_int_equal(mkdir(file_of(w, "manifest.copy"), 0700), 0); /* no file takes the place of a directory */
+  run_well(w, 0);
+  assert_int_equal(w->left_out.count, 1);
+  assert_non_null(strstr(w->left_out.first, "manifest.copy"));
+  assert_non_null(strstr(w->left_out.first, "is whole and sealed"));
+  check_whole(w, 40);
+  uint64_t bytes;
+  assert_int_equal(shard_files(w, &bytes), 2); /* it is swept as well: a segment, and the refused records */
+  assert_int_equal(rmdir(file_of(w, "manifest.copy")), 0);
+  run_well(w, 0);
+  assert_int_equal(w->left_out.count, 0);
+  assert_int_equal(access(file_of(w, "manifest.copy"), F_OK), 0);
+  restore_well(w, 40);
 }
 
 /* ---- sealed files that are not there ---- */
@@ -365,6 +388,7 @@ int main(void)
       WORLD_TEST(what_people_keep_there_stays),
       WORLD_TEST(damage_is_not_merged),
       WORLD_TEST(a_manifest_that_nobody_would_read_is_not_written),
+      WORLD_TEST(a_copy_of_the_manifest_that_fails_undoes_no_run),
       WORLD_TEST(a_lost_segment_is_seen_by_the_next_run),
       WORLD_TEST(another_history_costs_what_was_left_nothing),
       WORLD_TEST(a_damaged_refused_record_stops_nothing),
