@@ -1,6 +1,7 @@
 /* Backups: what was stored comes back as it was, run by run; what a killed run leaves is cut back; another history is refused. */
 #include "copies.h"
 #include "store/manifest.h"
+#include "store/reader.h"
 
 static void what_was_stored_comes_back(void **state)
 {
@@ -373,6 +374,50 @@ static void a_damaged_refused_record_stops_nothing(void **state)
   fixture_verify_clean(&w->to, RECORDS);
 }
 
+/* A refusal that a node commits while entries are copied, before the place that the copy has come to; once. A process of its own: LMDB has a file
+ * open once in each. */
+static void refuse_meanwhile(void *context, const char *sentence)
+{
+  struct world *w = context;
+  int status;
+  fixture_report(&w->left_out, sentence);
+  const pid_t pid = fork();
+  assert_true(pid >= 0);
+  if (pid == 0) {
+    struct failure failure = FAILURE_NONE;
+    struct store *s = fixture_open(&w->from);
+    const struct store_receipt receipt = {.received_us = 900};
+    if (store_begin(s) != MUSTER_OK)
+      _exit(1);
+    for (unsigned i = 0; i < 40; i++) /* keys are checksums: some of them lie before the last entry of this submitter */
+      store_quarantine(s, (const uint8_t *)&i, sizeof i, 10, 1, &receipt);
+    _exit(store_commit(s, &failure) == MUSTER_OK ? 0 : 1);
+  }
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  assert_int_equal(status, 0);
+}
+
+static void what_is_refused_meanwhile_was_not_left_out(void **state)
+{
+  struct world *w = *state;
+  struct failure failure = FAILURE_NONE;
+  struct store_backup b;
+  struct store_reader *r;
+  const struct store_backup_job job = {.share_percent = 100, .left_out = refuse_meanwhile, .context = w};
+  fill(w, 0, 10, true);
+  damage_flip(&w->from, DAMAGE_QUARANTINE, 1, 50, 1);
+  assert_int_equal(store_reader_open(&r, w->from.path, &failure), MUSTER_OK);
+  assert_int_equal(store_backup_create(&b, w->backup, &failure), MUSTER_OK);
+  if (store_backup_run(&b, &r, 1, &job, &failure) != MUSTER_OK)
+    fail_msg("%s", failure.text);
+  assert_int_equal(w->left_out.count, 1);
+  assert_int_equal(r->meta.quarantined, 44);
+  assert_in_range(b.shard[0].refused, 3, 42); /* some came too late */
+  assert_int_equal(b.shard[0].refused_left, 1);
+  store_backup_close(&b);
+  store_reader_close(r);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -392,6 +437,7 @@ int main(void)
       WORLD_TEST(a_lost_segment_is_seen_by_the_next_run),
       WORLD_TEST(another_history_costs_what_was_left_nothing),
       WORLD_TEST(a_damaged_refused_record_stops_nothing),
+      WORLD_TEST(what_is_refused_meanwhile_was_not_left_out),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
