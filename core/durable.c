@@ -86,8 +86,11 @@ int durable_replace_file(const char *path, const void *bytes, uint64_t size_byte
     unlink(temporary);
     return failure_set_errno(failure, failure_status(error, MUSTER_ERR_IO), error, "cannot replace %s, which stays as it was", path);
   }
+  struct failure syncing = FAILURE_NONE;
   snprintf(folder, sizeof folder, "%s", path);
-  return durable_sync_folder(dirname(folder), failure);
+  if (durable_sync_folder(dirname(folder), &syncing) == MUSTER_OK)
+    return MUSTER_OK;
+  return failure_set(failure, syncing.status, "%s is replaced, and after a power cut it may be the former one: %s", path, syncing.text);
 }
 
 /* A link, unlike a rename, fails where the name is taken. */

@@ -49,9 +49,8 @@ static const char doc[] =
     "stays "
     "as it was until the run has ended.\n"
     "\n"
-    "Refused records that are damaged in the store are named and left out; all else is backed up, and the exit code is 1. A backup that "
-    "has "
-    "lost a file is not gone on with (65).\n"
+    "Refused records that are damaged in the store are named and left out; all else is backed up, and the exit code is 1. It is 1 as well "
+    "where the backup is whole and its second manifest could not be written. A backup that has lost a file is not gone on with (65).\n"
     "\n"
     "Not in a backup: the node's key and the allow-list (copy DATA/keys, and keep it where secrets are kept), settings, and the index, "
     "which "
@@ -90,7 +89,7 @@ static const struct argp argp = {.options = options, .parser = parse, .doc = doc
 
 struct telling {
   bool terminal;
-  uint64_t left_out; /* sentences about refused records that are not in it */
+  uint64_t left_out; /* sentences about what it lacks: refused records, the second manifest */
   uint64_t shown_ns;
 };
 
@@ -200,7 +199,12 @@ static int back_up(const struct backup_options *o)
     store_backup_close(&b);
   }
   ops_shards_close(&shards);
-  return status == MUSTER_OK ? ops_output_finish("backup", telling.left_out ? EXIT_FAILURE : EX_OK) : ops_fail("backup", &failure);
+  if (status == MUSTER_OK)
+    return ops_output_finish("backup", telling.left_out ? EXIT_FAILURE : EX_OK);
+  const int code = ops_fail("backup", &failure);
+  if (status == MUSTER_ERR_FULL)
+    ops_complain("backup", "with more room the same command goes on; what was sealed before is as it was");
+  return code;
 }
 
 /* ---- a check ---- */

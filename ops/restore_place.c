@@ -77,17 +77,28 @@ static int open_folder(struct ops_restore_place *p, struct failure *failure)
              : failure_set(failure, MUSTER_ERR_LOCKED, "another muster restore is writing to %s; nothing was changed", p->temporary);
 }
 
-/* Nothing in it but what the making of the note leaves when it is killed, which goes. false: something else. */
+/* The name under which core/durable writes the note, with the pid of a process that was killed. */
+static bool is_left_of_note(const char *name)
+{
+  if (strncmp(name, PLACE_NOTE ".", sizeof PLACE_NOTE) != 0)
+    return false;
+  const char *pid = name + sizeof PLACE_NOTE;
+  const size_t digits = strspn(pid, "0123456789");
+  return digits > 0 && strcmp(pid + digits, ".new") == 0;
+}
+
+/* Nothing in it but what the making of the note leaves when it is killed, which goes when all was looked at. false: something else. */
 static bool is_empty(const struct ops_restore_place *p)
 {
   DIR *folder = opendir(p->temporary);
   bool empty = folder != NULL;
-  for (const struct dirent *e; empty && (e = readdir(folder));) {
-    const bool dots = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
-    empty = dots || strncmp(e->d_name, PLACE_NOTE ".", sizeof PLACE_NOTE) == 0;
-    if (empty && !dots)
+  for (const struct dirent *e; empty && (e = readdir(folder));)
+    empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || is_left_of_note(e->d_name);
+  if (empty)
+    rewinddir(folder);
+  for (const struct dirent *e; empty && (e = readdir(folder));)
+    if (is_left_of_note(e->d_name))
       unlinkat(p->fd, e->d_name, 0);
-  }
   if (folder)
     closedir(folder);
   return empty;

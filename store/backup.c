@@ -156,15 +156,14 @@ static int check_blocks(struct check *c, const struct store_backup_segment *g, s
       c->out->records += wanted;
     c->ended = wanted < block.header.count || w->next > c->until->records;
   }
-  const int error = errno;
   if (c->ended)
     return MUSTER_OK;
   if (more == MUSTER_ERR_MEMORY)
     return failure_set(failure, more, "there is no memory to read the backup's blocks");
-  if (more == MUSTER_ERR_IO && error != EIO)
-    return failure_set_errno(failure, more, error, "cannot read %s", file);
+  if (more == MUSTER_ERR_IO && w->error != EIO)
+    return failure_set_errno(failure, more, w->error, "cannot read %s", file);
   if (more == MUSTER_ERR_IO)
-    fault(c, "shard %" PRIu32 ": %s: the block of sequence %" PRIu64 " cannot be read: %s", c->shard, file, w->next, strerror(error));
+    fault(c, "shard %" PRIu32 ": %s: the block of sequence %" PRIu64 " cannot be read: %s", c->shard, file, w->next, strerror(w->error));
   else if (more < 0)
     fault(c,
           "shard %" PRIu32 ": %s: the block that begins with sequence %" PRIu64 " (byte %" PRIu64 ") %s; sequences %" PRIu64 " to %" PRIu64

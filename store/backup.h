@@ -74,7 +74,8 @@ struct store_backup_job {
   bool no_refused;        /* the quarantine is left out */
   uint64_t segment_bytes; /* tests: 0 means STORE_BACKUP_SEGMENT_BYTES */
   void (*progress)(void *context, uint32_t shard, uint64_t records, uint64_t of); /* may be NULL */
-  void (*left_out)(void *context, const char *sentence); /* refused records that are damaged in the store, and so not in the backup */
+  /* What a sealed run lacks: refused records that are damaged in the store, or the copy of the manifest. */
+  void (*left_out)(void *context, const char *sentence);
   void *context;
 };
 

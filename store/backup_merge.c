@@ -57,8 +57,8 @@ static int take_over(struct store_segment_writer *w, uint32_t number, struct fai
   if (status == MUSTER_OK && more == MUSTER_ERR_MEMORY)
     status = failure_set(failure, more, "there is no memory to read the backup's blocks");
   else if (status == MUSTER_OK && more == MUSTER_ERR_IO)
-    status = failure_set_errno(failure, more, errno, "cannot read what was sealed of shard %" PRIu32 ", at sequence %" PRIu64, w->shard,
-                               walk.next);
+    status = failure_set_errno(failure, more, walk.error, "cannot read what was sealed of shard %" PRIu32 ", at sequence %" PRIu64,
+                               w->shard, walk.next);
   else if (status == MUSTER_OK && (more < 0 || !store_segment_is_at_end(&walk, g)))
     status = damaged(w, g, &walk, failure);
   store_segment_close(&walk);

@@ -58,10 +58,12 @@ static int check_history(const struct store_backup *b, uint32_t shard, struct st
 static int begin(struct store_backup *b, struct store_reader *const *readers, uint32_t count, struct failure *failure)
 {
   const struct store_meta *meta = &readers[0]->meta;
+  struct failure copy = FAILURE_NONE;
   if (b->shards == 0) {
     b->shards = count;
     memcpy(b->node_id, meta->node_id, sizeof b->node_id);
-    return store_manifest_write(b, failure);
+    const int status = store_manifest_write(b, &copy, failure);
+    return status == MUSTER_OK && copy.status ? failure_set(failure, copy.status, "%s", copy.text) : status;
   }
   if (b->shards != count || memcmp(b->node_id, meta->node_id, sizeof b->node_id) != 0)
     return failure_set(failure, MUSTER_ERR_CONFIG,
@@ -98,12 +100,11 @@ static int survey_file(struct copy *c, struct store_segment_walk *walk, struct s
       ;
     store_segment_pace_end(&c->w);
   }
-  const int error = errno;
   close(walk->fd);
   if (more == MUSTER_ERR_MEMORY)
     return failure_set(failure, more, "there is no memory to read the backup's blocks");
   if (more == MUSTER_ERR_IO)
-    return failure_set_errno(failure, more, error, "cannot read %s", path);
+    return failure_set_errno(failure, more, walk->error, "cannot read %s", path);
   whole->last = walk->next - 1;
   whole->bytes = walk->offset;
   memcpy(whole->head, walk->previous, sizeof whole->head);
@@ -256,17 +257,29 @@ static int settle(struct store_reader *r, struct failure *failure)
   return code ? store_env_failure(failure, &r->env, code, "it cannot be synced for the backup") : MUSTER_OK;
 }
 
-static int seal(struct store_backup *b, int64_t cut_us, struct failure *failure)
+static void tell_of_copy(const struct store_backup *b, const struct store_backup_job *job, const struct failure *copy)
 {
+  char sentence[sizeof copy->text + 160];
+  snprintf(sentence, sizeof sentence,
+           "%s; the backup is whole and sealed (run %" PRIu64 "); the next run writes that second manifest again", copy->text, b->run);
+  job->left_out(job->context, sentence);
+}
+
+/* What the manifest names is the backup as soon as it is durable, whatever becomes of its copy. */
+static int seal(struct store_backup *b, int64_t cut_us, const struct store_backup_job *job, struct failure *failure)
+{
+  struct failure copy = FAILURE_NONE;
   int status = durable_sync_folder(b->path, failure);
   if (status != MUSTER_OK)
     return status;
   b->run++;
   b->cut_us = cut_us;
   status = FAULT("backup.seal") ? failure_set_errno(failure, MUSTER_ERR_IO, errno, "cannot write the manifest")
-                                : store_manifest_write(b, failure);
+                                : store_manifest_write(b, &copy, failure);
   if (status == MUSTER_OK)
     store_backup_sweep(b);
+  if (status == MUSTER_OK && copy.status)
+    tell_of_copy(b, job, &copy);
   return status;
 }
 
@@ -287,5 +300,5 @@ int store_backup_run(struct store_backup *b, struct store_reader *const *readers
     struct copy c = {.b = b, .r = readers[i], .w = {.b = b, .job = job, .shard = i, .fd = -1}};
     status = copy_shard(&c, &cut[i], failure);
   }
-  return status == MUSTER_OK ? seal(b, cut_us, failure) : status;
+  return status == MUSTER_OK ? seal(b, cut_us, job, failure) : status;
 }

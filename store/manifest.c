@@ -77,7 +77,7 @@ static char *print_lines(const struct store_backup *b, size_t *size)
   return NULL;
 }
 
-int store_manifest_write(const struct store_backup *b, struct failure *failure)
+int store_manifest_write(const struct store_backup *b, struct failure *copy, struct failure *failure)
 {
   char end[TEXT_HEX128], path[LIMIT_PATH_BYTES];
   size_t size = 0;
@@ -96,10 +96,10 @@ int store_manifest_write(const struct store_backup *b, struct failure *failure)
                        b->path, size, LIMIT_MANIFEST_BYTES);
   }
   manifest_path(path, b, STORE_BACKUP_MANIFEST);
-  int status = durable_replace_file(path, text, size, 0600, failure);
+  const int status = durable_replace_file(path, text, size, 0600, failure);
   manifest_path(path, b, STORE_BACKUP_MANIFEST ".copy");
   if (status == MUSTER_OK)
-    status = durable_replace_file(path, text, size, 0600, failure);
+    (void)durable_replace_file(path, text, size, 0600, copy);
   free(text);
   return status;
 }
@@ -139,7 +139,7 @@ static bool parse_segment(struct store_backup *b, const char *line, uint32_t sha
   uint32_t number;
   if (sscanf(line, "segment %" SCNu32 " run %" SCNu64 " first %" SCNu64 " last %" SCNu64 " bytes %" SCNu64 " head %32s", &number, &g.run,
              &g.first, &g.last, &g.bytes, head) != 6 ||
-      number + 1 != shards || g.run > b->run || !parse_hex(g.head, head))
+      shards == 0 || number != shards - 1 || g.run > b->run || !parse_hex(g.head, head))
     return false;
   struct store_backup_shard *s = &b->shard[number];
   const uint64_t due = s->segments ? s->segment[s->segments - 1].last + 1 : 1;

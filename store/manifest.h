@@ -16,8 +16,9 @@
 
 /* Reads path/manifest into b, whose path is set. MUSTER_ERR_NOT_FOUND, _CORRUPT, _VERSION, _IO, _MEMORY. */
 int store_manifest_read(struct store_backup *b, struct failure *failure);
-/* Replaces manifest, then its copy, atomically. MUSTER_ERR_LIMIT: it would be larger than a manifest that is read. */
-int store_manifest_write(const struct store_backup *b, struct failure *failure);
+/* Replaces manifest, then its copy, atomically. MUSTER_OK: the manifest is durable; whether its copy is, copy says, which is the caller's.
+ * MUSTER_ERR_LIMIT: it would be larger than a manifest that is read. */
+int store_manifest_write(const struct store_backup *b, struct failure *copy, struct failure *failure);
 int store_manifest_add(struct store_backup_shard *s, const struct store_backup_segment *segment); /* MUSTER_ERR_MEMORY */
 
 #endif

@@ -55,6 +55,7 @@ struct writing {
   FILE *out;
   struct digest_stream *hash;
   uint64_t entries, bytes;
+  uint64_t left; /* out */
 };
 
 static int write_entry(void *context, const struct store_refused *entry)
@@ -78,23 +79,31 @@ static int write_entry(void *context, const struct store_refused *entry)
 /* What is damaged of an entry may be its number. */
 static void leave_entry(void *context, const struct store_refused *entry)
 {
-  const struct writing *w = context;
+  struct writing *w = context;
   char sentence[256];
   snprintf(sentence, sizeof sentence,
            "shard %" PRIu32 ": refused record %" PRIu32 ":%" PRIu64 " of submitter %" PRIu32
            " is damaged in the store and is not in the backup; run muster verify",
            w->shard, w->shard, entry->number, entry->submitter);
+  w->left++;
   w->job->left_out(w->job->context, sentence);
 }
 
-/* Entries that no page leads to are left out, too: records do not wait for what was refused. */
+/* Entries that no page leads to are left out, too: records do not wait for what was refused. How many they are is told by the shard's total, which
+ * is of the last slice: what was refused while the ones before it were copied is among them, and they are at least one. Elsewhere the total says
+ * nothing. */
 static int copy_entries(struct writing *w, struct store_reader *r, struct failure *failure)
 {
   struct failure reading = FAILURE_NONE;
   char sentence[sizeof reading.text + 128];
-  const int status = w->job->no_refused ? MUSTER_OK : store_reader_quarantine_past(r, write_entry, leave_entry, w, &reading);
+  if (w->job->no_refused) {
+    w->left = r->meta.quarantined;
+    return MUSTER_OK;
+  }
+  const int status = store_reader_quarantine_past(r, write_entry, leave_entry, w, &reading);
   if (status != MUSTER_ERR_CORRUPT)
     return status < 0 ? failure_set(failure, status, "%s", reading.text) : status;
+  w->left = r->meta.quarantined > w->entries + w->left ? r->meta.quarantined - w->entries : w->left + 1;
   snprintf(sentence, sizeof sentence, "%s; %" PRIu64 " of %" PRIu64 " refused records of shard %" PRIu32 " are in the backup", reading.text,
            w->entries, r->meta.quarantined, w->shard);
   w->job->left_out(w->job->context, sentence);
@@ -142,7 +151,7 @@ int store_refused_write(struct store_backup *b, uint32_t shard, struct store_rea
   }
   if (status == MUSTER_OK) {
     s->refused = w.entries;
-    s->refused_left = r->meta.quarantined > w.entries ? r->meta.quarantined - w.entries : 0;
+    s->refused_left = w.left;
     s->refused_bytes = w.bytes;
     digest_stream_end(w.hash, s->refused_checksum);
     status = sync_and_read_back(path, fd, s, failure);

@@ -81,6 +81,7 @@ int store_segment_next(struct store_segment_walk *w, struct store_block *block)
 {
   struct store_block_header header;
   ssize_t have = file_read_at(w->fd, &header, sizeof header, w->offset);
+  w->error = have < 0 ? errno : 0;
   if (have <= 0)
     return have < 0 ? MUSTER_ERR_IO : 0;
   if ((size_t)have < sizeof header)
@@ -96,6 +97,7 @@ int store_segment_next(struct store_segment_walk *w, struct store_block *block)
     w->room = size;
   }
   have = file_read_at(w->fd, w->memory, size, w->offset);
+  w->error = have < 0 ? errno : 0;
   if (have < 0)
     return MUSTER_ERR_IO;
   if ((size_t)have < size)

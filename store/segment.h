@@ -21,6 +21,7 @@ struct store_segment_walk {
   uint8_t *memory;
   size_t room;
   const char *wrong; /* what is wrong with the block at offset */
+  int error;         /* errno of the read that failed: whoever tells it has called others since */
 };
 
 /* The path of a segment. LIMIT_PATH_BYTES, as the next one's. */
@@ -33,7 +34,7 @@ const char *store_segment_name(const struct store_backup *b, const char *path);
 /* Opens segment `number` of the manifest for a walk; w need not be set up. MUSTER_ERR_NOT_FOUND, _DENIED, _IO. */
 int store_segment_open(struct store_segment_walk *w, const struct store_backup *b, uint32_t shard, uint32_t number,
                        struct failure *failure);
-/* 1: a block, valid until the next call. 0: the file ends here. MUSTER_ERR_CORRUPT: `wrong` says why; MUSTER_ERR_IO with errno, MUSTER_ERR_MEMORY. */
+/* 1: a block, valid until the next call. 0: the file ends here. MUSTER_ERR_CORRUPT: `wrong` says why; MUSTER_ERR_IO: `error` does; MUSTER_ERR_MEMORY. */
 int store_segment_next(struct store_segment_walk *w, struct store_block *block);
 /* Whether the walk has ended where the manifest says that the segment ends. */
 bool store_segment_is_at_end(const struct store_segment_walk *w, const struct store_backup_segment *segment);

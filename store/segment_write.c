@@ -119,12 +119,11 @@ static int read_back(struct store_segment_writer *w, struct failure *failure)
       ;
     store_segment_pace_end(w);
   }
-  const int error = errno;
   store_segment_finish(&walk);
   if (more == MUSTER_ERR_MEMORY)
     return failure_set(failure, more, "there is no memory to read the backup's blocks");
   if (more == MUSTER_ERR_IO)
-    return io_failure(w, "read", error, failure);
+    return io_failure(w, "read", walk.error, failure);
   if (fstat(w->fd, &info) != 0)
     return io_failure(w, "look at", errno, failure);
   if (store_segment_is_at_end(&walk, &w->now) && (uint64_t)info.st_size == w->now.bytes)

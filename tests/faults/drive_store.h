@@ -11,6 +11,7 @@
 struct outcome {
   bool fired, finished, told;                       /* told: an error, with a sentence */
   bool done;                                        /* what the scenario is about has said that it is done */
+  bool unsure;                                      /* it was told as failed, in words that leave open whether it is done all the same */
   uint64_t acknowledged, attempted;                 /* records, from the first sequence on */
   uint64_t refused_acknowledged, refused_attempted; /* entries of the quarantine, at least and at most */
   uint64_t sealed_runs, sealed_records;             /* of the backup, before anything fails */

@@ -273,9 +273,14 @@ def another_restore(t):
     os.chmod(making, 0o750)
     refused(77, "mode 0700")
     os.chmod(making, 0o700)
+    for name in ("restored.123.new", "restored.notes", "restored..new", "restored.12.new.keep"):
+        t.write(f"n.restoring/{name}", "mine")
+    refused(73, "was not made by a restore")
+    for name in ("restored.notes", "restored..new", "restored.12.new.keep"):
+        os.unlink(f"{making}/{name}")
     t.write("n.restoring/letter", "mine")
     refused(73, "was not made by a restore")
-    os.unlink(making + "/letter")  # an empty one is what a kill leaves at the very begin
+    os.unlink(making + "/letter")  # what is left now is what a kill leaves at the very begin
     killed = t.muster("restore", backup, "--data", target, "--to", "0:9000", variant="faults", env={"MUSTER_FAULT": "restore.commit:kill:1"}, code=None)
     check_equal(killed.code, -signal.SIGKILL, f"exit of a restore that was to be killed: {killed.error()}")
     for arguments in ((), ("--to", "0:9001"), ("--to", "0:9000,1:5"), ("--to", "0:9000", "--no-quarantine"), ("--to", "0:9000", "--to-time", "2031-01-01T00:00:00Z")):
@@ -287,6 +292,7 @@ def another_restore(t):
     t.muster("restore", backup, "--data", target, "--to", "0:9000")
     check_equal(sum(a.startswith("0:") for a in stored(t, target)), 9000, "records of shard 0")
     check("shard 0 up to sequence 9000 of" in open(target + "/restored").read(), "what the new directory says of itself")
+    check_equal(glob.glob(target + "/restored.*"), [], "what the kill had left of the note")
 
 
 def map_size(t):

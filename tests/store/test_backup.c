@@ -1,6 +1,7 @@
 /* Backups: what was stored comes back as it was, run by run; what a killed run leaves is cut back; another history is refused. */
 #include "copies.h"
 #include "store/manifest.h"
+#include "store/reader.h"
 
 static void what_was_stored_comes_back(void **state)
 {
@@ -220,7 +221,7 @@ static void damage_is_not_merged(void **state)
 static void a_manifest_that_nobody_would_read_is_not_written(void **state)
 {
   struct world *w = *state;
-  struct failure failure = FAILURE_NONE;
+  struct failure copy = FAILURE_NONE, failure = FAILURE_NONE;
   size_t size, after;
   fill(w, 0, 5, false);
   run_well(w, 0);
@@ -231,7 +232,7 @@ static void a_manifest_that_nobody_would_read_is_not_written(void **state)
   for (uint32_t i = 0; i < LIMIT_MANIFEST_BYTES / 150; i++) { /* its line has a few bytes more than that */
     assert_int_equal(store_manifest_add(&b.shard[0], &g), MUSTER_OK);
   }
-  assert_int_equal(store_manifest_write(&b, &failure), MUSTER_ERR_LIMIT);
+  assert_int_equal(store_manifest_write(&b, &copy, &failure), MUSTER_ERR_LIMIT);
   assert_non_null(strstr(failure.text, "back up into a new directory"));
   store_backup_close(&b);
   uint8_t *now = load(file_of(w, "manifest"), &after);
@@ -239,6 +240,29 @@ static void a_manifest_that_nobody_would_read_is_not_written(void **state)
   assert_memory_equal(before, now, size);
   free(before);
   free(now);
+}
+
+/* The manifest is durable before its copy is tried: the run is sealed, and what failed of it is told by itself. */
+static void a_copy_of_the_manifest_that_fails_undoes_no_run(void **state)
+{
+  struct world *w = *state;
+  fill(w, 0, 20, true);
+  run_well(w, 0);
+  fill(w, 20, 40, false);
+  assert_int_equal(unlink(file_of(w, "manifest.copy")), 0);
+  assert_int_equal(mkdir(file_of(w, "manifest.copy"), 0700), 0); /* no file takes the place of a directory */
+  run_well(w, 0);
+  assert_int_equal(w->left_out.count, 1);
+  assert_non_null(strstr(w->left_out.first, "manifest.copy"));
+  assert_non_null(strstr(w->left_out.first, "is whole and sealed"));
+  check_whole(w, 40);
+  uint64_t bytes;
+  assert_int_equal(shard_files(w, &bytes), 2); /* it is swept as well: a segment, and the refused records */
+  assert_int_equal(rmdir(file_of(w, "manifest.copy")), 0);
+  run_well(w, 0);
+  assert_int_equal(w->left_out.count, 0);
+  assert_int_equal(access(file_of(w, "manifest.copy"), F_OK), 0);
+  restore_well(w, 40);
 }
 
 /* ---- sealed files that are not there ---- */
@@ -350,6 +374,50 @@ static void a_damaged_refused_record_stops_nothing(void **state)
   fixture_verify_clean(&w->to, RECORDS);
 }
 
+/* A refusal that a node commits while entries are copied, before the place that the copy has come to; once. A process of its own: LMDB has a file
+ * open once in each. */
+static void refuse_meanwhile(void *context, const char *sentence)
+{
+  struct world *w = context;
+  int status;
+  fixture_report(&w->left_out, sentence);
+  const pid_t pid = fork();
+  assert_true(pid >= 0);
+  if (pid == 0) {
+    struct failure failure = FAILURE_NONE;
+    struct store *s = fixture_open(&w->from);
+    const struct store_receipt receipt = {.received_us = 900};
+    if (store_begin(s) != MUSTER_OK)
+      _exit(1);
+    for (unsigned i = 0; i < 40; i++) /* keys are checksums: some of them lie before the last entry of this submitter */
+      store_quarantine(s, (const uint8_t *)&i, sizeof i, 10, 1, &receipt);
+    _exit(store_commit(s, &failure) == MUSTER_OK ? 0 : 1);
+  }
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  assert_int_equal(status, 0);
+}
+
+static void what_is_refused_meanwhile_was_not_left_out(void **state)
+{
+  struct world *w = *state;
+  struct failure failure = FAILURE_NONE;
+  struct store_backup b;
+  struct store_reader *r;
+  const struct store_backup_job job = {.share_percent = 100, .left_out = refuse_meanwhile, .context = w};
+  fill(w, 0, 10, true);
+  damage_flip(&w->from, DAMAGE_QUARANTINE, 1, 50, 1);
+  assert_int_equal(store_reader_open(&r, w->from.path, &failure), MUSTER_OK);
+  assert_int_equal(store_backup_create(&b, w->backup, &failure), MUSTER_OK);
+  if (store_backup_run(&b, &r, 1, &job, &failure) != MUSTER_OK)
+    fail_msg("%s", failure.text);
+  assert_int_equal(w->left_out.count, 1);
+  assert_int_equal(r->meta.quarantined, 44);
+  assert_in_range(b.shard[0].refused, 3, 42); /* some came too late */
+  assert_int_equal(b.shard[0].refused_left, 1);
+  store_backup_close(&b);
+  store_reader_close(r);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -365,9 +433,11 @@ int main(void)
       WORLD_TEST(what_people_keep_there_stays),
       WORLD_TEST(damage_is_not_merged),
       WORLD_TEST(a_manifest_that_nobody_would_read_is_not_written),
+      WORLD_TEST(a_copy_of_the_manifest_that_fails_undoes_no_run),
       WORLD_TEST(a_lost_segment_is_seen_by_the_next_run),
       WORLD_TEST(another_history_costs_what_was_left_nothing),
       WORLD_TEST(a_damaged_refused_record_stops_nothing),
+      WORLD_TEST(what_is_refused_meanwhile_was_not_left_out),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
