@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sysexits.h>
 
+#include "core/datadir_note.h"
 #include "core/hand.h"
 #include "ops/shards.h"
 #include "store/read.h"
@@ -54,7 +55,10 @@ static bool was_made(const struct node *n, uint32_t shard)
 void ops_deaths_init(struct node *n, uint64_t absent, uint32_t retry_ms)
 {
   ops_outages_init(&n->outages, n->data, n->page);
+  uint32_t noted = 0;
   n->made = absent;
+  if (datadir_note_read(n->data, &noted, NULL) == MUSTER_OK && noted == n->workers)
+    n->made = UINT64_MAX;
   for (uint32_t i = 0; i < n->workers; i++) {
     n->made |= (uint64_t)was_made(n, i) << i;
     n->worker[i].on_due = ops_deaths_start_worker;

@@ -254,6 +254,18 @@ static inline void wait_for_lives(const char *role, unsigned lives)
   assert_int_equal(count_of("trace", line), lives);
 }
 
+/* What a worker has left that was ready once: enough for the supervisor, which does not look inside. */
+static inline void make_shard(uint32_t shard)
+{
+  char path[LIMIT_PATH_BYTES], file[LIMIT_PATH_BYTES + 16];
+  datadir_shard_path(&data, path, shard);
+  assert_int_equal(mkdir(path, 0700), 0);
+  snprintf(file, sizeof file, "%s/created", path);
+  scratch_write(file, "x");
+  snprintf(file, sizeof file, "%s/data.mdb", path);
+  scratch_write(file, "x");
+}
+
 /* main() of such a test is to begin with this: whether it is a child that is to be played. */
 static bool is_child(int argc, char **argv) { return argc == 6 && (strcmp(argv[1], "worker") == 0 || strcmp(argv[1], "ingest") == 0); }
 

@@ -90,6 +90,7 @@ static void what_is_frozen_is_started_again(void **state)
 static void two_families_never_meet(void **state)
 {
   (void)state;
+  make_shard(0);
   start(1, 1);
   wait_for("log", "muster: ready:");
   const pid_t worker = pid_of("worker-0");
