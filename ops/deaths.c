@@ -113,11 +113,13 @@ void ops_deaths_start_worker(struct ops_process *p)
   datadir_shard_path(n->data, path, p->index);
   snprintf(p->cause, sizeof p->cause,
            "shard %u is missing: %.300s holds no data, and this shard was in use; nothing was changed; put it back there", p->index, path);
-  if (!lose(n, p)) {
+  if (!lose(n, p) && n->phase < DRAINING_INGESTS) {
     give_up(n, p, (struct ops_restart_decision){.verdict = RESTART_FINAL, .exit_code = EX_DATAERR});
     return;
   }
   ops_outages_note(&n->outages, p->index, p->restart.rarely_ms, p->cause);
+  if (n->phase >= DRAINING_INGESTS) /* nobody waits for it any more */
+    return;
   ops_process_start_after(p, p->restart.rarely_ms);
   ops_supervise_go_on_starting(n);
 }

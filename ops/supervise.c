@@ -225,7 +225,7 @@ static void on_signal(uv_signal_t *handle, int number)
 static void kill_frozen(const struct node *n, struct ops_process *p, uint32_t count)
 {
   for (uint32_t i = 0; i < count; i++) {
-    if (ops_process_look(&p[i]) <= n->frozen_ms / BEAT_MS) /* two looks are one beat apart */
+    if (ops_process_look(&p[i]) <= (n->frozen_ms + BEAT_MS - 1) / BEAT_MS) /* two looks are one beat apart */
       continue;
     log_event(LOG_WARN, "child.frozen", "child=%s child_pid=%d cause=\"stopped by a signal for %u ms\" killed=1", p[i].role,
               p[i].handle.pid, n->frozen_ms);

@@ -128,6 +128,7 @@ static int behave(char **argv)
 static char root[SCRATCH_BYTES];
 static struct datadir data;
 static pid_t supervisor;
+static uint32_t frozen_ms;
 
 static int begin(void **state)
 {
@@ -135,6 +136,7 @@ static int begin(void **state)
   struct failure failure = FAILURE_NONE;
   scratch_make(root);
   supervisor = 0;
+  frozen_ms = 1000;
   return datadir_create(&data, root, &failure);
 }
 
@@ -168,7 +170,7 @@ static void start(uint32_t workers, uint32_t ingests)
   config.workers = workers;
   config.ingests = ingests;
   config.shard_retry_ms = RETRY_MS;
-  config.frozen_ms = 1000;
+  config.frozen_ms = frozen_ms;
   datadir_path(&data, path, "log");
   fflush(stdout);
   supervisor = fork();

@@ -140,10 +140,10 @@ static void a_node_is_noted_as_in_use_before_any_ingest_starts(void **state)
   datadir_path(&data, path, DATADIR_NOTE);
   assert_int_equal(mkdir(path, 0700), 0);
   start(2, 1);
+  wait_for("log", "muster: the node cannot be noted as in use: ");
   assert_int_equal(exit_code(), 74);
   assert_int_equal(count_of("trace", "ingest-0 started"), 0);
   assert_int_equal(count_of("trace", "told"), 2);
-  assert_non_null(strstr(last_line(), "muster: the node cannot be noted as in use: "));
   assert_int_equal(rmdir(path), 0);
   tell("ingest-0", "exit 73");
   start(2, 1);
@@ -168,6 +168,28 @@ static void a_shard_that_is_lost_while_the_node_serves_leaves_the_others(void **
   wait_for("log", "event=shard.up shard=0");
   kill(supervisor, SIGTERM);
   assert_int_equal(exit_code(), 0);
+}
+
+/* Its data goes while the ingests drain: that is no new end of the node beside the one that goes on. */
+static void a_shard_whose_data_goes_while_the_node_drains_begins_no_second_drain(void **state)
+{
+  (void)state;
+  char path[LIMIT_PATH_BYTES + 16];
+  make_shard(0);
+  tell("ingest-0", "deaf");
+  start(1, 1);
+  wait_for("log", "muster: ready:");
+  datadir_shard_path(&data, path, 0);
+  strcat(path, "/data.mdb");
+  assert_int_equal(unlink(path), 0);
+  kill(supervisor, SIGTERM);
+  wait_for("log", "event=node.draining");
+  kill(pid_of("worker-0"), SIGKILL);
+  wait_for("log", "event=shard.down shard=0");
+  kill(pid_of("ingest-0"), SIGKILL);
+  assert_int_equal(exit_code(), 75);
+  assert_int_equal(count_of("log", "event=node.draining"), 1);
+  assert_int_equal(count_of("log", "event=node.gives-up"), 0);
 }
 
 static void what_a_child_said_of_its_failure_is_the_last_word(void **state)
@@ -206,6 +228,7 @@ int main(int argc, char **argv)
       cmocka_unit_test_setup_teardown(a_node_that_was_ready_begins_no_shard_anew, begin, end),
       cmocka_unit_test_setup_teardown(a_node_is_noted_as_in_use_before_any_ingest_starts, begin, end),
       cmocka_unit_test_setup_teardown(a_shard_that_is_lost_while_the_node_serves_leaves_the_others, begin, end),
+      cmocka_unit_test_setup_teardown(a_shard_whose_data_goes_while_the_node_drains_begins_no_second_drain, begin, end),
       cmocka_unit_test_setup_teardown(what_a_child_said_of_its_failure_is_the_last_word, begin, end),
       cmocka_unit_test_setup_teardown(a_child_that_never_starts_has_a_last_word, begin, end),
   };
