@@ -74,6 +74,7 @@ def down(t, shard, cause, serving):
     text = t.muster("status", code=1).text()
     check(re.search(rf"^shard {shard} is DOWN since {one['down_since']}: .*{cause}", text, re.M) and "muster salvage" in text and "muster restore" in text, text)
     check(re.search(rf"^{shard} .* DOWN$", text, re.M), text)
+    check(f"of the {len(s['shards']) - 1} other shards {len(serving)} serve;" in text, text)
     return one
 
 
