@@ -59,7 +59,8 @@ static bool datadir_is_foreign(const char *path)
   bool foreign = false, ours = false;
   for (const struct dirent *entry = readdir(folder); entry != NULL && !ours; entry = readdir(folder)) {
     const char *name = entry->d_name;
-    ours = strcmp(name, "node.id") == 0 || strcmp(name, "store") == 0 || strcmp(name, "muster.lock") == 0;
+    ours =
+        strcmp(name, "node.id") == 0 || strcmp(name, "store") == 0 || strcmp(name, "muster.lock") == 0 || strcmp(name, DATADIR_NOTE) == 0;
     /* A file system of its own begins with lost+found. */
     foreign = foreign || (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, "lost+found") != 0);
   }
@@ -239,6 +240,22 @@ static int datadir_check_writable(const char *path, struct failure *failure)
   return failure_set_errno(failure, MUSTER_ERR_DENIED, error, "%s cannot be written to by user id %u", path, (unsigned)geteuid());
 }
 
+/* Where store/ is a link or a mount of its own, or was moved away, an empty one in its place would be in the way when it comes back. */
+static int datadir_check_store(const struct datadir *d, struct failure *failure)
+{
+  char note[LIMIT_PATH_BYTES], store[LIMIT_PATH_BYTES];
+  struct stat info;
+  datadir_path(d, note, DATADIR_NOTE);
+  datadir_path(d, store, "store");
+  if (lstat(store, &info) == 0 || errno != ENOENT || lstat(note, &info) != 0)
+    return MUSTER_OK;
+  return failure_set(
+      failure, MUSTER_ERR_CORRUPT,
+      "the store is missing: %s is not there, and this node was in use; nothing was changed; mount it or move it back there, or "
+      "muster restore makes a new data directory from a backup",
+      store);
+}
+
 int datadir_create(struct datadir *d, const char *path, struct failure *failure)
 {
   static const char *const folders[] = {"store", "keys", "run", "run/counters"};
@@ -248,6 +265,8 @@ int datadir_create(struct datadir *d, const char *path, struct failure *failure)
     status = datadir_resolve(d, path, true, failure);
   if (status == MUSTER_OK)
     status = datadir_check_writable(d->root, failure);
+  if (status == MUSTER_OK)
+    status = datadir_check_store(d, failure);
   for (size_t i = 0; status == MUSTER_OK && i < sizeof folders / sizeof folders[0]; i++) {
     char folder[LIMIT_PATH_BYTES];
     datadir_path(d, folder, folders[i]);

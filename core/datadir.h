@@ -2,6 +2,7 @@
  * The data directory of a node: who may use it, and where everything in it lives. Mode 0700, owned by the user that runs the node.
  *   muster.lock          flock of the supervisor, holds its pid
  *   node.id              the node's id as UUID text, one line; made at the first start, also in each shard's meta
+ *   shards               how many shards the store has, once the node has been ready (core/datadir_note.h)
  *   store/shard-N/       one LMDB environment a shard, with its own owner lock
  *   keys/node.key        CURVE key pair of the node, 0600;  keys/allow: the allow-list
  *   restored             which backup it was made from, and up to where; only in a directory that a restore has made
@@ -23,6 +24,8 @@
 #include "core/failure.h"
 #include "core/limits.h"
 
+#define DATADIR_NOTE "shards"
+
 struct datadir {
   char root[LIMIT_PATH_BYTES];    /* absolute */
   char sockets[LIMIT_PATH_BYTES]; /* directory of the sockets, 0700 */
@@ -36,7 +39,8 @@ int datadir_name(char out[LIMIT_PATH_BYTES], const char *option, struct failure 
  * mode; owner and mode are checked: MUSTER_ERR_DENIED. An empty one is opened. */
 int datadir_open(struct datadir *d, const char *path, struct failure *failure);
 /* Creates what is missing (0700, parents not), checks owner, mode, that it is writable, and chooses the sockets' directory.
- * MUSTER_ERR_CREATE for a directory with files none of which is a node's. */
+ * MUSTER_ERR_CREATE for a directory with files none of which is a node's; MUSTER_ERR_CORRUPT for one that was in use and has no store/, which is not
+ * made anew. */
 int datadir_create(struct datadir *d, const char *path, struct failure *failure);
 /* Removes the sockets and, where they are in a runtime directory, that and its note. For the supervisor, once nothing serves any more. */
 void datadir_remove_sockets(const struct datadir *d);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sysexits.h>
 
+#include "core/datadir_note.h"
 #include "core/hand.h"
 #include "ops/shards.h"
 #include "store/read.h"
@@ -54,7 +55,10 @@ static bool was_made(const struct node *n, uint32_t shard)
 void ops_deaths_init(struct node *n, uint64_t absent, uint32_t retry_ms)
 {
   ops_outages_init(&n->outages, n->data, n->page);
+  uint32_t noted = 0;
   n->made = absent;
+  if (datadir_note_read(n->data, &noted, NULL) == MUSTER_OK && noted == n->workers)
+    n->made = UINT64_MAX;
   for (uint32_t i = 0; i < n->workers; i++) {
     n->made |= (uint64_t)was_made(n, i) << i;
     n->worker[i].on_due = ops_deaths_start_worker;
@@ -109,11 +113,13 @@ void ops_deaths_start_worker(struct ops_process *p)
   datadir_shard_path(n->data, path, p->index);
   snprintf(p->cause, sizeof p->cause,
            "shard %u is missing: %.300s holds no data, and this shard was in use; nothing was changed; put it back there", p->index, path);
-  if (!lose(n, p)) {
+  if (!lose(n, p) && n->phase < DRAINING_INGESTS) {
     give_up(n, p, (struct ops_restart_decision){.verdict = RESTART_FINAL, .exit_code = EX_DATAERR});
     return;
   }
   ops_outages_note(&n->outages, p->index, p->restart.rarely_ms, p->cause);
+  if (n->phase >= DRAINING_INGESTS) /* nobody waits for it any more */
+    return;
   ops_process_start_after(p, p->restart.rarely_ms);
   ops_supervise_go_on_starting(n);
 }

@@ -67,6 +67,12 @@ static int settle_id(const struct datadir *d, const struct ops_shards_survey *su
         d->root);
   if (status == MUSTER_OK)
     return MUSTER_OK;
+  if (survey->in_use && !survey->created_with)
+    return failure_set(
+        failure, MUSTER_ERR_CORRUPT,
+        "%s/node.id is missing, and no shard can be read that tells whose store it is; nothing was changed; put the file back, or mend a "
+        "shard first",
+        d->root);
   if (survey->created_with)
     return node_id_write(d, survey->node_id, failure);
   if (getrandom(id, sizeof id, 0) != (ssize_t)sizeof id)

@@ -7,6 +7,7 @@
 #include <sysexits.h>
 
 #include "core/config.h"
+#include "core/datadir_note.h"
 #include "ops/commands.h"
 #include "ops/options.h"
 #include "ops/restore_place.h"
@@ -234,6 +235,8 @@ static int restore_all(struct restoring *r, const struct restore_options *o, str
     status = ops_restore_place_folder(&r->place, "store", store, failure);
   for (r->shard = 0; r->shard < r->backup.shards && status == MUSTER_OK; r->shard++)
     status = restore_shard(r, failure);
+  if (status == MUSTER_OK)
+    status = datadir_note_write(r->place.temporary, r->backup.shards, failure);
   if (status == MUSTER_OK)
     status = ops_restore_place_finish(&r->place, failure);
   ops_restore_place_close(&r->place);

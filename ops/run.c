@@ -124,6 +124,8 @@ static int prepare(const struct run_options *o, struct datadir *data, struct con
     status = datadir_lock(data, failure);
   if (status == MUSTER_OK)
     status = ops_shards_survey(data, survey, failure);
+  if (status == MUSTER_OK && ops_shards_all_absent(survey))
+    status = ops_shards_complete(data, survey, failure);
   if (status == MUSTER_OK)
     status = ops_preflight_workers(config->workers, survey, &config->workers, failure);
   if (status == MUSTER_OK)

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/datadir_note.h"
+
 static_assert(LIMIT_SHARDS <= 64, "a bit for each shard");
 
 bool ops_shards_lacks_data(const struct datadir *d, uint32_t shard)
@@ -64,19 +66,49 @@ static int survey_one(const struct datadir *d, uint32_t shard, struct ops_shards
   return foreign(path, shard, &facts, out, failure);
 }
 
-int ops_shards_complete(const struct datadir *d, const struct ops_shards_survey *s, struct failure *failure)
+bool ops_shards_all_absent(const struct ops_shards_survey *s) { return s->shards && s->absent == UINT64_MAX >> (LIMIT_SHARDS - s->shards); }
+
+static int missing(const struct datadir *d, const struct ops_shards_survey *s, uint32_t shard, struct failure *failure)
 {
   char path[LIMIT_PATH_BYTES];
-  uint32_t shard = 0;
-  if (!s->absent)
-    return MUSTER_OK;
-  while (!(s->absent >> shard & 1))
-    shard++;
+  if (ops_shards_all_absent(s)) {
+    datadir_path(d, path, "store");
+    return failure_set(
+        failure, MUSTER_ERR_CORRUPT,
+        "the store is missing: %s holds none of its %u shard%s, and this node was in use; nothing was changed; mount it or move "
+        "it back there, or muster restore makes a new data directory from a backup",
+        path, s->shards, s->shards == 1 ? "" : "s");
+  }
   datadir_shard_path(d, path, shard);
   return failure_set(failure, MUSTER_ERR_CORRUPT,
                      "shard %u is missing: %s holds no data, while the other shards hold %" PRIu64
                      " records; nothing was changed; put it back there, or muster restore makes a new data directory from a backup",
                      shard, path, s->records);
+}
+
+int ops_shards_complete(const struct datadir *d, const struct ops_shards_survey *s, struct failure *failure)
+{
+  uint32_t shard = 0;
+  if (!s->absent)
+    return MUSTER_OK;
+  while (!(s->absent >> shard & 1))
+    shard++;
+  return missing(d, s, shard, failure);
+}
+
+/* What the note adds where no shard could be read. */
+static int survey_note(const struct datadir *d, struct ops_shards_survey *out, struct failure *failure)
+{
+  struct failure cause = FAILURE_NONE;
+  const int status = datadir_note_read(d, &out->shards, &cause);
+  out->in_use |= status != MUSTER_ERR_NOT_FOUND;
+  if (status == MUSTER_OK || status == MUSTER_ERR_NOT_FOUND || out->created_with)
+    return MUSTER_OK;
+  return failure_set(
+      failure, status,
+      "%s, and no shard can be read that tells; nothing was changed; mount the store or move it back there, and where it is whole, "
+      "remove this file",
+      cause.text);
 }
 
 int ops_shards_survey(const struct datadir *d, struct ops_shards_survey *out, struct failure *failure)
@@ -90,9 +122,12 @@ int ops_shards_survey(const struct datadir *d, struct ops_shards_survey *out, st
     int one = survey_one(d, shard, out, failure);
     status = status == MUSTER_OK ? one : status;
   }
-  out->shards = out->created_with < LIMIT_SHARDS ? out->created_with : LIMIT_SHARDS;
+  int noted = survey_note(d, out, failure);
+  status = status == MUSTER_OK ? noted : status;
+  if (out->created_with)
+    out->shards = out->created_with < LIMIT_SHARDS ? out->created_with : LIMIT_SHARDS;
   for (uint32_t shard = 0; shard < LIMIT_SHARDS && !out->created_with; shard++)
-    out->shards = is_there(d, shard) ? shard + 1 : out->shards;
+    out->shards = is_there(d, shard) && shard >= out->shards ? shard + 1 : out->shards;
   for (uint32_t shard = 0; shard < out->shards; shard++)
     if (ops_shards_lacks_data(d, shard) && (out->in_use || !is_there(d, shard)))
       out->absent |= UINT64_C(1) << shard;
@@ -101,15 +136,12 @@ int ops_shards_survey(const struct datadir *d, struct ops_shards_survey *out, st
 
 int ops_shards_why(const struct ops_shards *s, uint32_t shard, struct failure *failure)
 {
-  struct ops_shards_survey one = s->survey;
   struct store_reader *reader;
   char path[LIMIT_PATH_BYTES];
-  one.absent &= UINT64_C(1) << shard;
-  int status = ops_shards_complete(&s->data, &one, failure);
-  if (status != MUSTER_OK)
-    return status;
+  if (s->survey.absent >> shard & 1)
+    return missing(&s->data, &s->survey, shard, failure);
   datadir_shard_path(&s->data, path, shard);
-  status = store_reader_open(&reader, path, failure);
+  int status = store_reader_open(&reader, path, failure);
   if (status != MUSTER_OK)
     return status;
   store_reader_close(reader);
@@ -124,7 +156,7 @@ int ops_shards_open_some(struct ops_shards *s, const struct datadir *d, struct f
   int status = ops_shards_survey(d, &s->survey, failure);
   if (status != MUSTER_OK)
     return status;
-  if (s->survey.directories == 0)
+  if (s->survey.directories == 0 && !s->survey.in_use)
     return failure_set(failure, MUSTER_ERR_NOT_FOUND, "%s holds no store yet; a node makes it at its first start: muster run --data %s",
                        d->root, d->root);
   s->count = s->survey.shards;

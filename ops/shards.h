@@ -16,8 +16,8 @@
 
 struct ops_shards_survey {
   uint32_t directories;  /* store/shard-N that exist */
-  bool in_use;           /* some shard was created, or holds what may be records, as far as can be told */
-  uint32_t shards;       /* created_with, or where that is 0, as many as the highest directory tells of */
+  bool in_use;           /* the node was ready once, some shard was created, or holds what may be records, as far as can be told */
+  uint32_t shards;       /* created_with, or where that is 0, as many as the node's note or the highest directory tells of */
   uint32_t created_with; /* shards that the store was made with, as its own records say; 0: none could be read */
   uint64_t records;      /* of the shards that could be read */
   uint64_t records_most; /* of the fullest of them */
@@ -26,10 +26,13 @@ struct ops_shards_survey {
 };
 /* MUSTER_ERR_CONFIG where the shards that can be read are not of one node, or one lies in the place of another: nobody can tell which of them is
  * right. A shard that is absent is told of in the result, and one that is there and cannot be read is left for its worker, or for verify, to
- * complain about: each is a fault of that shard alone. */
+ * complain about: each is a fault of that shard alone. Where no shard can be read and the note that says how many there are (core/datadir_note.h)
+ * cannot be, either, the note's failure. */
 int ops_shards_survey(const struct datadir *d, struct ops_shards_survey *out, struct failure *failure);
-/* MUSTER_ERR_CORRUPT and a sentence where some shard is absent, of the first of them. */
+/* MUSTER_ERR_CORRUPT and a sentence where some shard is absent, of the first of them, or of the whole store. */
 int ops_shards_complete(const struct datadir *d, const struct ops_shards_survey *s, struct failure *failure);
+/* None of its shards is there. */
+bool ops_shards_all_absent(const struct ops_shards_survey *s);
 /* The shard's directory or its data file is not there now. */
 bool ops_shards_lacks_data(const struct datadir *d, uint32_t shard);
 

@@ -113,6 +113,14 @@ static void print_shards(const struct ops_status *s)
   ops_table_finish(&t);
 }
 
+static uint32_t others_serving(const struct ops_status *s, uint32_t shard)
+{
+  uint32_t serving = 0;
+  for (uint32_t i = 0; i < s->shards; i++)
+    serving += i != shard && s->shard[i].serving;
+  return serving;
+}
+
 /* Below the table, where whoever was called looks first. */
 static void print_outages(const struct ops_status *s)
 {
@@ -126,10 +134,11 @@ static void print_outages(const struct ops_status *s)
       continue;
     }
     text_time(since, shard->outage.since_us);
-    printf("\nshard %u is DOWN since %s: %s\n"
-           "  its records are told BUSY, the other shards serve; it is tried again every %u s\n"
+    printf("\nshard %u is DOWN since %s%s: %s\n"
+           "  its records are told BUSY, of the %u other shards %u serve; it is tried again every %u s\n"
            "  what to do: %s\n",
-           i, since, shard->outage.cause, (shard->outage.retry_ms + 999) / 1000, ops_outage_remedy);
+           i, since, shard->serving ? " (up for the moment)" : "", shard->outage.cause, s->shards - 1, others_serving(s, i),
+           (shard->outage.retry_ms + 999) / 1000, ops_outage_remedy);
   }
 }
 

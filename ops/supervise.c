@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "core/datadir_note.h"
 #include "core/fault.h"
 #include "core/hand.h"
 #include "ops/deaths.h"
@@ -92,9 +93,27 @@ static bool shards_settled(const struct node *n)
   return some;
 }
 
+/* Before anything can be acknowledged: a store that is not there at the next start is missing, then. The one time that the loop waits for a disk. */
+static bool note_in_use(struct node *n)
+{
+  uint32_t noted = 0;
+  struct failure failure = FAILURE_NONE;
+  if (datadir_note_read(n->data, &noted, NULL) == MUSTER_OK && noted == n->workers)
+    return true;
+  if (datadir_note_write(n->data->root, n->workers, &failure) == MUSTER_OK)
+    return true;
+  n->exit_code = muster_status_exit_code(failure.status);
+  snprintf(n->last_word, sizeof n->last_word, "the node cannot be noted as in use: %s; it has ended, nothing was acknowledged",
+           failure.text);
+  ops_supervise_drain(n);
+  return false;
+}
+
 void ops_supervise_go_on_starting(struct node *n)
 {
   if (n->phase == STARTING_WORKERS && shards_settled(n)) {
+    if (!note_in_use(n))
+      return;
     n->phase = STARTING_INGESTS;
     (void)FAULT("run.workers-ready");
     for (uint32_t i = 0; i < n->ingests; i++)
@@ -206,7 +225,7 @@ static void on_signal(uv_signal_t *handle, int number)
 static void kill_frozen(const struct node *n, struct ops_process *p, uint32_t count)
 {
   for (uint32_t i = 0; i < count; i++) {
-    if (ops_process_look(&p[i]) <= n->frozen_ms / BEAT_MS) /* two looks are one beat apart */
+    if (ops_process_look(&p[i]) <= (n->frozen_ms + BEAT_MS - 1) / BEAT_MS) /* two looks are one beat apart */
       continue;
     log_event(LOG_WARN, "child.frozen", "child=%s child_pid=%d cause=\"stopped by a signal for %u ms\" killed=1", p[i].role,
               p[i].handle.pid, n->frozen_ms);

@@ -74,6 +74,7 @@ def down(t, shard, cause, serving):
     text = t.muster("status", code=1).text()
     check(re.search(rf"^shard {shard} is DOWN since {one['down_since']}: .*{cause}", text, re.M) and "muster salvage" in text and "muster restore" in text, text)
     check(re.search(rf"^{shard} .* DOWN$", text, re.M), text)
+    check(f"of the {len(s['shards']) - 1} other shards {len(serving)} serve;" in text, text)
     return one
 
 
@@ -103,6 +104,45 @@ def shard_missing(t):
     wait_until(lambda: t.status(code=None)["shards_down"] == 0, 20, "the shard to be back")
     check_equal(summary(t.muster("submit", "-", stdin=stream))["duplicate"], 3000, "all that was stored")
     node.stop()
+
+
+def store_not_mounted(t):
+    """a whole store that is moved away, or whose disk is not mounted, is never begun anew: run and commands say what is missing, and it serves when it is back"""
+    for workers, kept in ((1, "run"), (2, "run"), (2, "restored")):
+        node = t.node("--workers", str(workers))
+        stream = t.generate(1000)
+        t.muster("submit", "-", stdin=stream)
+        node.stop()
+        if kept == "restored":  # what a restore has made is in use before its first start
+            t.muster("backup", t.path("b"))
+            shutil.rmtree(t.data)
+            t.muster("restore", t.path("b"), "--data", t.data)
+        store, aside = os.path.join(t.data, "store"), t.path("aside")
+        os.rename(store, aside)
+        before = sorted(os.listdir(t.data))
+        for emptied in (False, True):
+            if emptied:
+                os.mkdir(store, 0o700)
+            for arguments in ((), ("--workers", str(workers)), ("--workers", "3")):
+                refused = t.muster("run", "--data", t.data, "--listen", "none", *arguments, code=65, timeout=20)
+                check("the store is missing" in refused.error() and store in refused.error(), refused.error())
+            for command in ("verify", "tally", "export", "salvage", "backup"):
+                extra = [t.path("nowhere")] if command == "backup" else []
+                done = t.muster(command, *extra, code=None)
+                check(done.code not in (0, 69) and "the store is missing" in done.error(), f"{workers} {command}: {done.code} {done.error()}")
+            check(not os.path.exists(store) or os.listdir(store) == [], "what was made there")
+        left = [n for n in sorted(os.listdir(t.data)) if n not in before]
+        check(set(left) <= {"keys", "muster.lock", "run", "store"}, f"made: {left}")
+        os.rmdir(store)
+        os.rename(aside, store)
+        node = t.node()
+        check_equal(summary(t.muster("submit", "-", stdin=stream))["duplicate"], 1000, "all that was stored")
+        node.stop()
+        # A node of an older version has no such note: it is given one.
+        os.unlink(os.path.join(t.data, "shards"))
+        t.node().stop()
+        check_equal(open(os.path.join(t.data, "shards")).read(), f"{workers}\n", "the note")
+        shutil.rmtree(t.data)
 
 
 def shard_lost_and_mended(t):
@@ -476,6 +516,6 @@ def write_fails(t):
     check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 30000, "stored")
 
 
-main("data directory", [of_another_user, open_to_others, foreign_directory, read_only, shard_missing, shard_lost_and_mended, shard_fails_while_serving, no_shard_left, truncated_file, flipped_bit, pipes_and_links_in_the_place_of_files,
+main("data directory", [of_another_user, open_to_others, foreign_directory, read_only, shard_missing, store_not_mounted, shard_lost_and_mended, shard_fails_while_serving, no_shard_left, truncated_file, flipped_bit, pipes_and_links_in_the_place_of_files,
                         damaged_pages, damaged_record_sent_again, newer_format, full_disk, low_disk_at_start, index_is_full, filled_to_the_last_block,
                         write_fails])

@@ -128,6 +128,7 @@ static int behave(char **argv)
 static char root[SCRATCH_BYTES];
 static struct datadir data;
 static pid_t supervisor;
+static uint32_t frozen_ms;
 
 static int begin(void **state)
 {
@@ -135,6 +136,7 @@ static int begin(void **state)
   struct failure failure = FAILURE_NONE;
   scratch_make(root);
   supervisor = 0;
+  frozen_ms = 1000;
   return datadir_create(&data, root, &failure);
 }
 
@@ -168,7 +170,7 @@ static void start(uint32_t workers, uint32_t ingests)
   config.workers = workers;
   config.ingests = ingests;
   config.shard_retry_ms = RETRY_MS;
-  config.frozen_ms = 1000;
+  config.frozen_ms = frozen_ms;
   datadir_path(&data, path, "log");
   fflush(stdout);
   supervisor = fork();
@@ -252,6 +254,18 @@ static inline void wait_for_lives(const char *role, unsigned lives)
   for (unsigned i = 0; i < 2000 && count_of("trace", line) < lives; i++)
     nap();
   assert_int_equal(count_of("trace", line), lives);
+}
+
+/* What a worker has left that was ready once: enough for the supervisor, which does not look inside. */
+static inline void make_shard(uint32_t shard)
+{
+  char path[LIMIT_PATH_BYTES], file[LIMIT_PATH_BYTES + 16];
+  datadir_shard_path(&data, path, shard);
+  assert_int_equal(mkdir(path, 0700), 0);
+  snprintf(file, sizeof file, "%s/created", path);
+  scratch_write(file, "x");
+  snprintf(file, sizeof file, "%s/data.mdb", path);
+  scratch_write(file, "x");
 }
 
 /* main() of such a test is to begin with this: whether it is a child that is to be played. */

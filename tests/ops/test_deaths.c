@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "core/datadir_note.h"
 #include "ops/outage.h"
 #include "tests/ops/supervised.h"
 
@@ -30,18 +31,6 @@ static void what_a_restart_cannot_mend_ends_the_node_at_once(void **state)
   assert_int_equal(count_of("trace", "ingest-0 started"), 0);
   assert_int_equal(count_of("log", "muster: ready:"), 0);
   assert_non_null(strstr(last_line(), "muster: worker-1 cannot run (exit status 78)"));
-}
-
-/* What a worker has left that was ready once: enough for the supervisor, which does not look inside. */
-static void make_shard(uint32_t shard)
-{
-  char path[LIMIT_PATH_BYTES], file[LIMIT_PATH_BYTES + 16];
-  datadir_shard_path(&data, path, shard);
-  assert_int_equal(mkdir(path, 0700), 0);
-  snprintf(file, sizeof file, "%s/created", path);
-  scratch_write(file, "x");
-  snprintf(file, sizeof file, "%s/data.mdb", path);
-  scratch_write(file, "x");
 }
 
 /* How many the supervisor counts as down. */
@@ -126,6 +115,43 @@ static void a_shard_whose_data_is_gone_is_not_begun_anew(void **state)
   assert_int_equal(exit_code(), 0);
 }
 
+/* Its disk went between the look at the store and the start of its worker: the mark that it was made is gone with it, and the note is not. */
+static void a_node_that_was_ready_begins_no_shard_anew(void **state)
+{
+  (void)state;
+  struct failure failure = FAILURE_NONE;
+  assert_int_equal(datadir_note_write(root, 2, &failure), MUSTER_OK);
+  make_shard(0);
+  start(2, 1);
+  wait_for("log", "1 of 2 workers");
+  assert_int_equal(count_of("trace", "worker-1 started"), 0);
+  make_shard(1);
+  wait_for("log", "event=shard.up shard=1");
+  kill(supervisor, SIGTERM);
+  assert_int_equal(exit_code(), 0);
+}
+
+/* Else the first record could be acknowledged by a node that may begin anew. */
+static void a_node_is_noted_as_in_use_before_any_ingest_starts(void **state)
+{
+  (void)state;
+  char path[LIMIT_PATH_BYTES];
+  uint32_t noted = 0;
+  datadir_path(&data, path, DATADIR_NOTE);
+  assert_int_equal(mkdir(path, 0700), 0);
+  start(2, 1);
+  wait_for("log", "muster: the node cannot be noted as in use: ");
+  assert_int_equal(exit_code(), 74);
+  assert_int_equal(count_of("trace", "ingest-0 started"), 0);
+  assert_int_equal(count_of("trace", "told"), 2);
+  assert_int_equal(rmdir(path), 0);
+  tell("ingest-0", "exit 73");
+  start(2, 1);
+  assert_int_equal(exit_code(), 73);
+  assert_int_equal(datadir_note_read(&data, &noted, NULL), MUSTER_OK);
+  assert_int_equal(noted, 2);
+}
+
 /* A worker that crashes at each start, long after the node was ready. */
 static void a_shard_that_is_lost_while_the_node_serves_leaves_the_others(void **state)
 {
@@ -142,6 +168,28 @@ static void a_shard_that_is_lost_while_the_node_serves_leaves_the_others(void **
   wait_for("log", "event=shard.up shard=0");
   kill(supervisor, SIGTERM);
   assert_int_equal(exit_code(), 0);
+}
+
+/* Its data goes while the ingests drain: that is no new end of the node beside the one that goes on. */
+static void a_shard_whose_data_goes_while_the_node_drains_begins_no_second_drain(void **state)
+{
+  (void)state;
+  char path[LIMIT_PATH_BYTES + 16];
+  make_shard(0);
+  tell("ingest-0", "deaf");
+  start(1, 1);
+  wait_for("log", "muster: ready:");
+  datadir_shard_path(&data, path, 0);
+  strcat(path, "/data.mdb");
+  assert_int_equal(unlink(path), 0);
+  kill(supervisor, SIGTERM);
+  wait_for("log", "event=node.draining");
+  kill(pid_of("worker-0"), SIGKILL);
+  wait_for("log", "event=shard.down shard=0");
+  kill(pid_of("ingest-0"), SIGKILL);
+  assert_int_equal(exit_code(), 75);
+  assert_int_equal(count_of("log", "event=node.draining"), 1);
+  assert_int_equal(count_of("log", "event=node.gives-up"), 0);
 }
 
 static void what_a_child_said_of_its_failure_is_the_last_word(void **state)
@@ -177,7 +225,10 @@ int main(int argc, char **argv)
       cmocka_unit_test_setup_teardown(without_any_shard_the_node_ends, begin, end),
       cmocka_unit_test_setup_teardown(a_shard_that_cannot_be_made_and_wrong_settings_end_the_node, begin, end),
       cmocka_unit_test_setup_teardown(a_shard_whose_data_is_gone_is_not_begun_anew, begin, end),
+      cmocka_unit_test_setup_teardown(a_node_that_was_ready_begins_no_shard_anew, begin, end),
+      cmocka_unit_test_setup_teardown(a_node_is_noted_as_in_use_before_any_ingest_starts, begin, end),
       cmocka_unit_test_setup_teardown(a_shard_that_is_lost_while_the_node_serves_leaves_the_others, begin, end),
+      cmocka_unit_test_setup_teardown(a_shard_whose_data_goes_while_the_node_drains_begins_no_second_drain, begin, end),
       cmocka_unit_test_setup_teardown(what_a_child_said_of_its_failure_is_the_last_word, begin, end),
       cmocka_unit_test_setup_teardown(a_child_that_never_starts_has_a_last_word, begin, end),
   };

@@ -130,6 +130,19 @@ static void the_identity_is_the_stores(void **state)
   assert_non_null(strstr(failure.text, "no node id"));
 }
 
+/* Another id would make it another node, whose store this is not when it is back. */
+static void a_store_in_use_that_cannot_be_read_is_given_no_identity(void **state)
+{
+  (void)state;
+  const struct ops_shards_survey survey = {.directories = 1, .shards = 1, .in_use = true};
+  struct failure failure = FAILURE_NONE;
+  char path[LIMIT_PATH_BYTES];
+  assert_int_equal(ops_preflight_identity(&data, &survey, &failure), MUSTER_ERR_CORRUPT);
+  assert_non_null(strstr(failure.text, "node.id is missing"));
+  datadir_path(&data, path, "node.id");
+  assert_int_not_equal(access(path, F_OK), 0);
+}
+
 static void limits_are_judged_with_numbers(void **state)
 {
   (void)state;
@@ -266,6 +279,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(an_absent_shard_is_not_made_anew, begin, end),
       cmocka_unit_test_setup_teardown(the_identity_is_made_once, begin, end),
       cmocka_unit_test_setup_teardown(the_identity_is_the_stores, begin, end),
+      cmocka_unit_test_setup_teardown(a_store_in_use_that_cannot_be_read_is_given_no_identity, begin, end),
       cmocka_unit_test_setup_teardown(limits_are_judged_with_numbers, begin, end),
       cmocka_unit_test_setup_teardown(the_memory_of_the_index_is_judged_with_numbers, begin, end),
       cmocka_unit_test(a_limit_of_data_is_judged_with_the_number),

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "core/datadir_note.h"
 #include "ops/data_root.h"
 #include "ops/shards.h"
 #include "proto/digest.h"
@@ -188,6 +189,63 @@ static void a_shard_that_cannot_be_read_leaves_the_others(void **state)
   ops_shards_close(&shards);
 }
 
+static void empty_store(uint32_t shards)
+{
+  char path[LIMIT_PATH_BYTES];
+  for (uint32_t shard = 0; shard < shards; shard++) {
+    datadir_shard_path(&data, path, shard);
+    scratch_remove(path);
+  }
+}
+
+/* All its disks are not mounted: nothing below store/ tells that there was anything, and what tells it lies beside. */
+static void a_store_that_is_not_mounted_is_missing(void **state)
+{
+  (void)state;
+  for (uint32_t workers = 1; workers <= LIMIT_SHARDS; workers = workers == 1 ? 2 : workers * 32) {
+    struct ops_shards shards;
+    struct ops_shards_survey found;
+    struct failure failure = FAILURE_NONE;
+    assert_int_equal(datadir_note_write(root, workers, &failure), MUSTER_OK);
+    assert_int_equal(survey(&found, &failure), MUSTER_ERR_CORRUPT);
+    assert_non_null(strstr(failure.text, "the store is missing"));
+    assert_non_null(strstr(failure.text, "/store holds none of its"));
+    assert_true(found.in_use && ops_shards_all_absent(&found));
+    assert_int_equal(found.shards, workers);
+    failure = FAILURE_NONE;
+    assert_int_equal(ops_shards_open(&shards, root, &failure), MUSTER_ERR_CORRUPT);
+    assert_non_null(strstr(failure.text, "the store is missing"));
+    if (workers > 2)
+      continue;
+    for (uint32_t shard = 0; shard < workers; shard++)
+      make_shard(shard, workers, 0);
+    assert_int_equal(survey(&found, &failure), MUSTER_OK);
+    assert_false(ops_shards_all_absent(&found));
+    empty_store(workers);
+  }
+}
+
+/* What the shards say of themselves counts more than the note, which is written again; without them nobody guesses. */
+static void a_note_that_cannot_be_read_is_no_reason_to_begin_anew(void **state)
+{
+  (void)state;
+  static const char *const wrong[] = {"", "2", "\n", "0\n", "65\n", "2\n2\n", "-2\n", " 2\n", "two\n", "00000000000000002\n"};
+  char path[LIMIT_PATH_BYTES];
+  struct ops_shards_survey found;
+  struct failure failure;
+  datadir_path(&data, path, DATADIR_NOTE);
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    scratch_write(path, wrong[i]);
+    assert_int_equal(survey(&found, &failure), MUSTER_ERR_CORRUPT);
+    assert_non_null(strstr(failure.text, path));
+    make_shard(0, 1, 0);
+    assert_int_equal(survey(&found, &failure), MUSTER_OK);
+    assert_int_equal(found.shards, 1);
+    assert_true(found.in_use);
+    empty_store(1);
+  }
+}
+
 static void change_place(uint32_t from, uint32_t to)
 {
   char old[LIMIT_PATH_BYTES], new[LIMIT_PATH_BYTES];
@@ -239,6 +297,8 @@ int main(void)
       cmocka_unit_test_setup_teardown(a_shard_without_data_is_missing_only_beside_records, begin, end),
       cmocka_unit_test_setup_teardown(a_shard_without_data_is_missing_beside_one_that_cannot_be_read, begin, end),
       cmocka_unit_test_setup_teardown(a_shard_that_cannot_be_read_leaves_the_others, begin, end),
+      cmocka_unit_test_setup_teardown(a_store_that_is_not_mounted_is_missing, begin, end),
+      cmocka_unit_test_setup_teardown(a_note_that_cannot_be_read_is_no_reason_to_begin_anew, begin, end),
       cmocka_unit_test_setup_teardown(a_shard_of_another_node_is_named, begin, end),
       cmocka_unit_test_setup_teardown(a_shard_of_another_number_or_place_is_named, begin, end),
   };

@@ -86,10 +86,28 @@ static void what_is_frozen_is_started_again(void **state)
   assert_int_equal(exit_code(), 0);
 }
 
+/* Looks are a second apart; a time between two of them is not cut short. */
+static void what_is_frozen_has_all_of_its_time(void **state)
+{
+  (void)state;
+  struct timespec from, to;
+  frozen_ms = 1990;
+  start(1, 1);
+  wait_for("log", "muster: ready:");
+  clock_gettime(CLOCK_MONOTONIC, &from);
+  kill(pid_of("worker-0"), SIGSTOP);
+  wait_for("log", "event=child.frozen child=worker-0 ");
+  clock_gettime(CLOCK_MONOTONIC, &to);
+  assert_true((to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000 >= frozen_ms);
+  kill(supervisor, SIGTERM);
+  assert_int_equal(exit_code(), 0);
+}
+
 /* The next one waits for what the dead one has left. */
 static void two_families_never_meet(void **state)
 {
   (void)state;
+  make_shard(0);
   start(1, 1);
   wait_for("log", "muster: ready:");
   const pid_t worker = pid_of("worker-0");
@@ -133,6 +151,7 @@ int main(int argc, char **argv)
       cmocka_unit_test_setup_teardown(a_deaf_ingest_is_killed_when_its_time_is_up, begin, end),
       cmocka_unit_test_setup_teardown(a_worker_that_dies_while_ingests_drain_comes_back, begin, end),
       cmocka_unit_test_setup_teardown(what_is_frozen_is_started_again, begin, end),
+      cmocka_unit_test_setup_teardown(what_is_frozen_has_all_of_its_time, begin, end),
       cmocka_unit_test_setup_teardown(two_families_never_meet, begin, end),
       cmocka_unit_test_setup_teardown(the_children_see_the_end_of_the_supervisor, begin, end),
   };
