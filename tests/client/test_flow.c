@@ -181,7 +181,9 @@ static struct muster_client *start_down(const char *name, const char *script, st
   o->on_given_back = on_given_back;
   o->window_batches = 4;
   o->shard_patience_ms = 150;
-  return client_of(o);
+  struct muster_client *c = client_of(o);
+  muster_client_set_timeout(c, 5000);
+  return c;
 }
 
 /* A shard is down all the time, and many more batches are submitted than the window has places. */
