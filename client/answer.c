@@ -32,6 +32,30 @@ static void tell_waiting(struct muster_client *c, uint32_t reason)
     client_notice(c, "waiting: %s (%s)", vocabulary_reason_sentence(reason), vocabulary_reason(reason));
 }
 
+/* ---- records of a shard that is down ---- */
+
+/* Somebody told of one. */
+static void note_down(struct muster_client *c)
+{
+  uint64_t now = uv_now(&c->loop);
+  if (!c->down_ms || now - c->down_told_ms > CLIENT_OUTAGE_QUIET_MS)
+    c->down_ms = now;
+  c->down_told_ms = now;
+}
+
+static void give_back(struct muster_client *c, uint64_t tag)
+{
+  c->given_back++;
+  c->options.on_given_back(c->options.context, tag, MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN);
+}
+
+void client_answer_give_back(struct muster_client *c, struct client_batch *b)
+{
+  for (uint32_t i = 0; i < b->count; i++)
+    give_back(c, b->tags[i]);
+  client_batch_free(b);
+}
+
 /* ---- one answer to a whole batch ---- */
 
 static void batch_refused(struct muster_client *c, const Muster__V1__AnswerHeader *h)
@@ -47,14 +71,24 @@ static void batch_refused(struct muster_client *c, const Muster__V1__AnswerHeade
 
 static void batch_busy(struct muster_client *c, struct client_batch *b, const Muster__V1__AnswerHeader *h)
 {
+  uint32_t reason = h->has_batch_reason ? (uint32_t)h->batch_reason : 0;
   c->counts.busy_answers++;
-  tell_waiting(c, h->has_batch_reason ? (uint32_t)h->batch_reason : 0);
+  b->down = reason == MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN;
+  if (b->down) {
+    note_down(c);
+    if (client_flow_gives_back(c)) {
+      client_answer_give_back(c, b);
+      return;
+    }
+  }
+  tell_waiting(c, reason);
   client_flow_wait(c, b, h->retry_after_ms);
 }
 
 /* RETRY, and every number that this version does not know: whether the records are stored is not known, so they are sent again. */
 static void batch_retry(struct muster_client *c, struct client_batch *b, const Muster__V1__AnswerHeader *h)
 {
+  b->down = false;
   tell_waiting(c, MUSTER__V1__REASON__REASON_RETRY_OUTCOME_UNKNOWN);
   client_flow_wait(c, b, h->retry_after_ms);
 }
@@ -89,18 +123,33 @@ static void count_final(struct muster_counts *counts, uint32_t kind)
   }
 }
 
-/* Tells the final ones. Returns how many are not final. */
-static uint32_t tell_verdicts(struct muster_client *c, const struct client_batch *b, const uint8_t *words, uint32_t *waiting_reason)
+struct left {
+  uint32_t count;  /* records that wait on */
+  uint32_t down;   /* told BUSY_SHARD_DOWN */
+  uint32_t reason; /* of one that was told BUSY and waits on */
+  bool giving;     /* those that are down were given back, and are not among count */
+};
+
+/* Tells the final ones, and gives back what is not waited for any longer. */
+static struct left tell_verdicts(struct muster_client *c, const struct client_batch *b, const uint8_t *words)
 {
-  uint32_t left = 0;
+  struct left left = {0};
   for (uint32_t i = 0; i < b->count; i++) {
     uint64_t word = load_u64(words + 8 * (size_t)i);
     if (!client_word_final(word)) {
-      left++;
-      if (verdict_kind(word) == MUSTER__V1__VERDICT__VERDICT_BUSY) {
-        c->counts.busy_answers++;
-        *waiting_reason = verdict_reason(word);
+      const bool down = client_word_down(word), busy = verdict_kind(word) == MUSTER__V1__VERDICT__VERDICT_BUSY;
+      c->counts.busy_answers += busy;
+      if (down && left.down++ == 0) {
+        note_down(c);
+        left.giving = client_flow_gives_back(c);
       }
+      if (down && left.giving) {
+        give_back(c, b->tags[i]);
+        continue;
+      }
+      left.count++;
+      if (busy)
+        left.reason = verdict_reason(word);
       continue;
     }
     struct muster_verdict v = {.tag = b->tags[i], .verdict = verdict_kind(word), .shard = verdict_shard(word)};
@@ -118,13 +167,16 @@ static uint32_t tell_verdicts(struct muster_client *c, const struct client_batch
 
 static void words_take(struct muster_client *c, struct client_batch *b, const Muster__V1__AnswerHeader *h, const uint8_t *words)
 {
-  uint32_t waiting_reason = 0;
-  uint32_t left = tell_verdicts(c, b, words, &waiting_reason);
-  if (waiting_reason)
-    tell_waiting(c, waiting_reason);
-  if (left == 0)
+  const bool waited = b->down;
+  const struct left left = tell_verdicts(c, b, words);
+  if (left.reason)
+    tell_waiting(c, left.reason);
+  b->down = !left.giving && left.down > 0 && left.down == left.count;
+  if (left.count == 0) {
     client_batch_free(b);
-  else if (client_batch_keep(c, b, words, left) == MUSTER_OK)
+    if (waited && left.down == 0)
+      c->down_ms = 0; /* what waited for the shard has its verdicts */
+  } else if (client_batch_keep(c, b, words, left.count, left.giving) == MUSTER_OK)
     client_flow_wait(c, b, h->retry_after_ms);
 }
 

@@ -13,6 +13,11 @@ bool client_word_final(uint64_t word)
   return kind >= MUSTER__V1__VERDICT__VERDICT_ACCEPTED && kind <= MUSTER__V1__VERDICT__VERDICT_INVALID;
 }
 
+bool client_word_down(uint64_t word)
+{
+  return verdict_kind(word) == MUSTER__V1__VERDICT__VERDICT_BUSY && verdict_reason(word) == MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN;
+}
+
 static struct client_batch *free_place(struct muster_client *c)
 {
   for (uint32_t i = 0; i < c->batch_count; i++)
@@ -34,7 +39,7 @@ int client_batch_open(struct muster_client *c)
   int status = client_batch_reserve(c, b, c->expected_bytes);
   if (status != MUSTER_OK)
     return status;
-  b->sent_before = false;
+  b->sent_before = b->down = false;
   b->state = CLIENT_BATCH_FILLING;
   c->filling = b;
   uv_update_time(&c->loop);
@@ -80,7 +85,7 @@ int client_batch_seal(struct muster_client *c)
   return make_frame(c, b);
 }
 
-int client_batch_keep(struct muster_client *c, struct client_batch *b, const uint8_t *words, uint32_t left)
+int client_batch_keep(struct muster_client *c, struct client_batch *b, const uint8_t *words, uint32_t left, bool giving)
 {
   const uint8_t *p = link_frame_data(&b->records), *end = p + link_frame_size(&b->records);
   uint32_t kept = 0;
@@ -93,7 +98,8 @@ int client_batch_keep(struct muster_client *c, struct client_batch *b, const uin
     struct batch_record record;
     const uint8_t *from = p;
     batch_next(&p, end, &record); /* cannot fail: the batch was made of whole records */
-    if (client_word_final(load_u64(words + 8 * (size_t)i)))
+    uint64_t word = load_u64(words + 8 * (size_t)i);
+    if (client_word_final(word) || (giving && client_word_down(word)))
       continue;
     memcpy(b->bytes + b->used, from, (size_t)(p - from));
     b->used += (size_t)(p - from);

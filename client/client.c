@@ -69,6 +69,7 @@ static int options_take(struct muster_client *c, const struct muster_options *o)
   own->batch_records = own->batch_records ? own->batch_records : CLIENT_BATCH_RECORDS;
   own->window_batches = own->window_batches ? own->window_batches : CLIENT_WINDOW;
   own->linger_ms = own->linger_ms ? own->linger_ms : CLIENT_LINGER_MS;
+  own->shard_patience_ms = own->shard_patience_ms ? own->shard_patience_ms : CLIENT_PATIENCE_MS;
   if (own->batch_records > LIMIT_BATCH_RECORDS || own->window_batches > LIMIT_BATCHES_IN_FLIGHT)
     return client_fail(c, MUSTER_ERR_USAGE, "a batch has at most %u records, and a window at most %u batches", LIMIT_BATCH_RECORDS,
                        LIMIT_BATCHES_IN_FLIGHT);
@@ -331,10 +332,13 @@ int muster_client_submit_stream(struct muster_client *client, const void *stream
   return status;
 }
 
-static bool all_answered(struct muster_client *c)
+static uint64_t in_flight(const struct muster_client *c)
 {
-  return c->counts.submitted == c->counts.accepted + c->counts.duplicate + c->counts.conflict + c->counts.invalid;
+  const struct muster_counts *n = &c->counts;
+  return n->submitted - n->accepted - n->duplicate - n->conflict - n->invalid - c->given_back;
 }
+
+static bool all_answered(struct muster_client *c) { return in_flight(c) == 0; }
 
 int muster_client_flush(struct muster_client *client, uint32_t timeout_ms)
 {
@@ -367,7 +371,7 @@ void muster_client_set_timeout(struct muster_client *client, uint32_t timeout_ms
 void muster_client_counts(const struct muster_client *client, struct muster_counts *out)
 {
   *out = client->counts;
-  out->in_flight = out->submitted - out->accepted - out->duplicate - out->conflict - out->invalid;
+  out->in_flight = in_flight(client);
   out->welcomed = client->welcomed_before;
 }
 

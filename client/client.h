@@ -3,7 +3,7 @@
  * takes an encounter as a struct, which is encounter.c. batch.c fills batches and makes what is left of one anew, session.c speaks
  * with the node and moves on to the next endpoint, flow.c decides what is sent when, answer.c reads verdicts, endpoints.c knows
  * where the nodes are. All of it runs inside the caller's calls, on the caller's thread. A batch stays in its place until each of
- * its records has a final verdict, so memory is bounded by the window.
+ * its records has a final verdict or was given back, so memory is bounded by the window.
  */
 #ifndef MUSTER_CLIENT_CLIENT_H
 #define MUSTER_CLIENT_CLIENT_H
@@ -24,6 +24,8 @@ enum {
   CLIENT_WINDOW = 16,
   CLIENT_LINGER_MS = 20,
   CLIENT_ANSWER_TIMEOUT_MS = 15000, /* until a welcome says otherwise */
+  CLIENT_PATIENCE_MS = 30000,
+  CLIENT_OUTAGE_QUIET_MS = 10000, /* an outage is over where so long nobody told of one: more than anybody is asked to wait */
   CLIENT_SOFTWARE_BYTES = 64
 };
 
@@ -38,6 +40,7 @@ enum client_batch_state {
 struct client_batch {
   enum client_batch_state state;
   bool sent_before;
+  bool down;      /* each of its records was told BUSY_SHARD_DOWN last */
   uint32_t count; /* records in it, all without a final verdict */
   uint64_t id;    /* of the records as they stand now: another after each change of them */
   uint64_t order; /* of the first sealing: the oldest goes first */
@@ -79,6 +82,7 @@ struct muster_client {
   uint32_t credit, batch_records_max, message_bytes_max, answer_timeout_ms;
   uint32_t told_reason; /* of BUSY, in a notice */
   uint64_t told_ms;
+  uint64_t down_ms, down_told_ms; /* BUSY_SHARD_DOWN was told first and last in this outage; 0: none */
 
   /* the batches */
   struct client_batch *batches; /* window_batches + 1 */
@@ -91,6 +95,7 @@ struct muster_client {
   size_t expected_bytes; /* how large the last batches became */
 
   struct muster_counts counts;
+  uint64_t given_back; /* records */
   uint32_t submit_timeout_ms;
   unsigned random;
   int final; /* a status after which nothing will work any more, or MUSTER_OK */
@@ -112,16 +117,19 @@ int client_batch_open(struct muster_client *c); /* c->filling; MUSTER_ERR_AGAIN 
 int client_batch_reserve(struct muster_client *c, struct client_batch *b, size_t more_bytes); /* room in a filling one */
 int client_batch_seal(struct muster_client *c);                                               /* c->filling becomes READY */
 void client_batch_free(struct client_batch *b);                                               /* its place is free again */
-/* Only the records whose word is not final stay, in their order, under a new id. Those are left of them, more than none. */
-int client_batch_keep(struct muster_client *c, struct client_batch *b, const uint8_t *words, uint32_t left);
+/* Only the records whose word is not final stay, in their order, under a new id; giving: nor those that are given back. Those are left of
+ * them, more than none. */
+int client_batch_keep(struct muster_client *c, struct client_batch *b, const uint8_t *words, uint32_t left, bool giving);
 void client_batch_finish(struct client_batch *b);
 bool client_word_final(uint64_t word);
+bool client_word_down(uint64_t word); /* BUSY_SHARD_DOWN */
 
 /* flow.c */
 void client_flow_run(struct muster_client *c);                   /* sends what may be sent */
 void client_flow_wake(struct muster_client *c, uint64_t due_ms); /* looks at everything again at the latest then */
 void client_flow_wait(struct muster_client *c, struct client_batch *b, uint32_t retry_after_ms);
-void client_flow_welcome(struct muster_client *c); /* whatever is unanswered becomes ready again */
+bool client_flow_gives_back(const struct muster_client *c); /* the outage has been waited for long enough */
+void client_flow_welcome(struct muster_client *c);          /* whatever is unanswered becomes ready again */
 void client_flow_timer(uv_timer_t *timer);
 
 /* session.c */
@@ -133,6 +141,7 @@ void client_session_take(struct muster_client *c, struct link_message *m); /* wh
 
 /* answer.c */
 void client_answer_take(struct muster_client *c, struct link_message *m);
+void client_answer_give_back(struct muster_client *c, struct client_batch *b); /* all of it; its place is free again */
 
 /* endpoints.c */
 int client_endpoints_init(struct muster_client *c, const struct muster_options *o, struct failure *f);

@@ -71,6 +71,8 @@ void client_flow_wake(struct muster_client *c, uint64_t due_ms)
   uv_timer_start(&c->timer, client_flow_timer, due_ms > now ? due_ms - now : 0, 0);
 }
 
+static uint64_t patience_end_ms(const struct muster_client *c) { return c->down_ms + c->options.shard_patience_ms; }
+
 /* All of a crowd that was told BUSY comes back at once, unless each waits a little longer by chance. Never earlier than told: the loop's
    clock counts whole milliseconds, so the one that has begun is not counted. */
 void client_flow_wait(struct muster_client *c, struct client_batch *b, uint32_t retry_after_ms)
@@ -80,6 +82,13 @@ void client_flow_wait(struct muster_client *c, struct client_batch *b, uint32_t 
   uv_update_time(&c->loop);
   b->due_ms = uv_now(&c->loop) + 1 + wait_ms + client_jitter(c, wait_ms / 2);
   client_flow_wake(c, b->due_ms);
+  if (b->down && c->options.on_given_back)
+    client_flow_wake(c, patience_end_ms(c));
+}
+
+bool client_flow_gives_back(const struct muster_client *c)
+{
+  return c->options.on_given_back && c->down_ms && uv_now(&c->loop) >= patience_end_ms(c);
 }
 
 void client_flow_welcome(struct muster_client *c)
@@ -112,7 +121,9 @@ void client_flow_timer(uv_timer_t *timer)
     client_batch_seal(c);
   for (uint32_t i = 0; i < c->batch_count; i++) {
     struct client_batch *b = &c->batches[i];
-    if (b->state == CLIENT_BATCH_WAITING && b->due_ms <= now)
+    if (b->state == CLIENT_BATCH_WAITING && b->down && client_flow_gives_back(c))
+      client_answer_give_back(c, b);
+    else if (b->state == CLIENT_BATCH_WAITING && b->due_ms <= now)
       b->state = CLIENT_BATCH_READY;
     else if (b->state == CLIENT_BATCH_SENT && c->welcomed && b->due_ms <= now)
       silent |= overdue(c, b);
@@ -126,6 +137,8 @@ void client_flow_timer(uv_timer_t *timer)
     struct client_batch *b = &c->batches[i];
     if ((b->state == CLIENT_BATCH_WAITING || (b->state == CLIENT_BATCH_SENT && c->welcomed)) && b->due_ms < next)
       next = b->due_ms;
+    if (b->state == CLIENT_BATCH_WAITING && b->down && c->down_ms && c->options.on_given_back && patience_end_ms(c) < next)
+      next = patience_end_ms(c);
   }
   if (c->filling && c->filling->count > 0 && c->filling_due_ms < next)
     next = c->filling_due_ms;

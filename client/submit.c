@@ -10,18 +10,17 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "client/client.h"
 #include "client/progress.h"
 #include "client/source.h"
 #include "core/clock.h"
 #include "core/durable.h"
 #include "core/file.h"
 #include "core/keys.h"
+#include "core/limits.h"
 #include "muster/client.h"
 #include "ops/commands.h"
 #include "ops/options.h"
 #include "ops/table.h"
-#include "proto/wire.pb-c.h"
 
 #define SLICE_MS 250u      /* so long a call of the library may take before the progress is looked at */
 #define LOOK_MS 50u        /* between two looks for a node that is not there yet */
@@ -43,6 +42,7 @@ struct submit {
   int out_error;     /* errno of the first row that could not be written */
   bool verdicts_out; /* they go to standard output, the summary to standard error */
   uint64_t reasons[REASONS];
+  uint64_t given_back;      /* records whose shard stayed down */
   uint64_t bad;             /* records of the input that could not be sent */
   bool input_over;          /* nothing is left of the input that could be read */
   uint64_t heard, moved_ns; /* when an answer came last; BUSY is one: the node is there, and says what it waits for */
@@ -71,7 +71,11 @@ static const struct argp_option options[] = {
      "has no verdict, or was not written down before the command was killed. When the command ends by itself every line is on the disk. "
      "`-`: on standard output, the summary then goes to standard error",
      0},
-    {"timeout", 't', "S", 0, "Give up after so many seconds without any answer, or with none but that a shard is down (default: 30)", 0},
+    {"timeout", 't', "S", 0,
+     "Give up after so many seconds without any answer, and wait so long for a shard that is down before its records are left without a "
+     "verdict "
+     "(default: 30)",
+     0},
     {"total", OPTION_TOTAL, "N", 0, "How many records a pipe will bring, so that the time left can be shown", 0},
     {"quiet", 'q', NULL, 0, "No progress line", 0},
     {0}};
@@ -156,8 +160,15 @@ static void on_notice(void *context, const char *sentence)
   ops_complain(NAME, "%s", sentence);
 }
 
-/* What the node says BUSY for passes by itself, but for this: a shard may be down until somebody comes. So it is no sign of life. */
-static bool shard_is_down(const struct submit *s) { return s->client->told_reason == MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN; }
+/* A shard may be down until somebody comes. The others go on, and the end of the command tells of these records. */
+static void on_given_back(void *context, uint64_t tag, uint32_t reason)
+{
+  struct submit *s = context;
+  (void)tag;
+  if (s->given_back++ == 0)
+    on_notice(s, "a shard of the node stays down: its records are left without a verdict, the others go on");
+  (void)reason;
+}
 
 /* Looks at the progress, and shows it. false: no answer came for the whole of the time-out, or somebody interrupted. */
 static bool submit_moves(struct submit *s)
@@ -165,7 +176,7 @@ static bool submit_moves(struct submit *s)
   struct muster_counts counts;
   muster_client_counts(s->client, &counts);
   uint64_t answered = progress_answered(&counts), now = clock_monotonic_ns();
-  uint64_t heard = answered + (shard_is_down(s) ? 0 : counts.busy_answers);
+  uint64_t heard = answered + s->given_back + counts.busy_answers;
   if (heard != s->heard || counts.in_flight == 0) {
     s->heard = heard;
     s->moved_ns = now;
@@ -234,8 +245,8 @@ static void print_summary(const struct submit *s, const struct muster_counts *c,
   FILE *out = s->verdicts_out ? stderr : stdout;
   if (s->bad)
     snprintf(left_out, sizeof left_out, ", %s left out", ops_table_number(t[0], s->bad));
-  if (c->in_flight)
-    snprintf(unanswered, sizeof unanswered, ", %s without a verdict", ops_table_number(t[0], c->in_flight));
+  if (c->in_flight + s->given_back)
+    snprintf(unanswered, sizeof unanswered, ", %s without a verdict", ops_table_number(t[0], c->in_flight + s->given_back));
   double seconds = (double)(clock_monotonic_ns() - start_ns) / 1e9;
   fprintf(out, "submitted %s: %s accepted, %s duplicate, %s conflict, %s invalid%s%s%s in %.2f s (%s records/s)\n",
           ops_table_number(t[0], c->submitted), ops_table_number(t[1], c->accepted), ops_table_number(t[2], c->duplicate),
@@ -248,11 +259,12 @@ static void print_summary(const struct submit *s, const struct muster_counts *c,
               muster_reason_sentence(reason));
 }
 
-/* It ended before every record had its verdict. What was sent may be stored, whether an answer came or not; before the first welcome
+/* It ended before every record had its verdict; MUSTER_OK: all others have theirs, and these were given back. What was sent may be stored, whether an answer came or not; before the first welcome
  * nothing is sent. */
 static int submit_end_early(const struct submit *s, const struct muster_counts *c, int status)
 {
   char number[TABLE_NUMBER];
+  const uint64_t unanswered = c->in_flight + s->given_back;
   const char *rest = s->input_over ? "" : "; the rest of the input was not read";
   if (!c->welcomed && status == MUSTER_ERR_TIMEOUT && !interrupted) {
     ops_complain(NAME,
@@ -260,19 +272,18 @@ static int submit_end_early(const struct submit *s, const struct muster_counts *
                  s->timeout_s, muster_client_endpoint(s->client));
     return EX_UNAVAILABLE;
   }
-  const char *cause = interrupted ? "interrupted"
-                      : status == MUSTER_ERR_TIMEOUT && shard_is_down(s)
-                          ? "a shard of the node is down (BUSY_SHARD_DOWN); `muster status' there says why"
+  const char *cause = interrupted                    ? "interrupted"
+                      : status == MUSTER_OK          ? "a shard of the node is down (BUSY_SHARD_DOWN); `muster status' there says why"
                       : status == MUSTER_ERR_TIMEOUT ? "no answer came for too long"
                                                      : muster_client_error(s->client);
   if (!c->welcomed)
     ops_complain(NAME, "%s; nothing was sent", cause);
-  else if (c->in_flight == 0)
+  else if (unanswered == 0)
     ops_complain(NAME, "%s; every record that was sent has its verdict%s; run the same command again", cause, rest);
   else
     ops_complain(NAME, "%s; %s records have no verdict: they may be stored%s; run the same command again, which does no harm", cause,
-                 ops_table_number(number, c->in_flight), rest);
-  return interrupted ? EX_TEMPFAIL : muster_status_exit_code(status);
+                 ops_table_number(number, unanswered), rest);
+  return interrupted || status == MUSTER_OK ? EX_TEMPFAIL : muster_status_exit_code(status);
 }
 
 static int submit_end(struct submit *s, int status, int input_status, uint64_t start_ns)
@@ -281,11 +292,11 @@ static int submit_end(struct submit *s, int status, int input_status, uint64_t s
   char number[TABLE_NUMBER];
   muster_client_counts(s->client, &c);
   progress_clear(&s->progress);
-  if (progress_answered(&c) || s->bad)
+  if (progress_answered(&c) || s->bad || s->given_back)
     print_summary(s, &c, start_ns);
   if (s->bad > COMPLAINTS)
     ops_complain(NAME, "%s bad records in all were left out", ops_table_number(number, s->bad));
-  if (status != MUSTER_OK)
+  if (status != MUSTER_OK || s->given_back)
     return submit_end_early(s, &c, status);
   if (input_status == MUSTER_OK && c.submitted == 0 && s->bad == 0) {
     ops_complain(NAME, "there are no records in the input; nothing was done");
@@ -313,6 +324,8 @@ static int submit_connect(struct submit *s, struct failure *failure)
   o.window_batches = (uint32_t)s->window;
   o.on_verdict = on_verdict;
   o.on_notice = on_notice;
+  o.on_given_back = on_given_back;
+  o.shard_patience_ms = (uint32_t)(s->timeout_s * 1000);
   o.context = s;
   uint64_t start_ns = clock_monotonic_ns(), waited_ns = 0;
   int status;

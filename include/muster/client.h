@@ -22,6 +22,9 @@
  * What it does for its caller: gathers records into batches, keeps as many in flight as the node gives credit for, waits
  * when told BUSY, reconnects with back-off and jitter, moves on to the next endpoint when one stays silent, and resends
  * whatever is unanswered, which is always right. A record's bytes are copied at submit and kept until its final verdict.
+ * A shard of the node may be down until somebody mends it. Its records wait and the window fills with them, so in the end nothing is
+ * read for the other shards either. With on_given_back they are waited for so long as shard_patience_ms says; then those that the node
+ * answers BUSY_SHARD_DOWN are given back without a verdict, and the records of the other shards go on, however many there are.
  *
  * Threads: a client belongs to one thread at a time; it starts none of its own but the two that ZeroMQ has in a
  * process. Callbacks run inside the caller's calls of the submitting functions, _process and _flush, and must not call the
@@ -74,6 +77,10 @@ struct muster_options {
   void (*on_notice)(void *context,
                     const char *sentence); /* "waiting: node is draining", "connected again"; may be NULL; no personal data */
   void *context;
+  /* This record's shard stays down: it has no verdict and gets none, may be stored, and may be submitted again. Each record has either
+   * one verdict or is given back once. reason: BUSY_SHARD_DOWN. NULL: such records wait like any other that is told BUSY. */
+  void (*on_given_back)(void *context, uint64_t tag, uint32_t reason);
+  uint32_t shard_patience_ms; /* so long an outage is waited for before anything is given back; 0: 30,000 */
 };
 #ifdef __cplusplus
 #define MUSTER_OPTIONS_INIT                                                                                                                \
@@ -91,7 +98,7 @@ struct muster_options {
 
 struct muster_counts {
   uint64_t submitted, accepted, duplicate, conflict, invalid; /* records */
-  uint64_t in_flight;                                         /* records taken and not finally answered */
+  uint64_t in_flight;                                         /* records taken, not finally answered and not given back */
   uint64_t sent_again;                                        /* records sent more than once, for whatever cause */
   uint64_t busy_answers;                                      /* whole batches and records told BUSY */
   uint64_t reconnects;
@@ -125,7 +132,7 @@ int muster_client_try_submit(struct muster_client *client, const void *record, s
  * as submit does. MUSTER_ERR_FORMAT where the stream breaks, MUSTER_ERR_LIMIT at a record that is too large; what came before
  * it is taken. */
 int muster_client_submit_stream(struct muster_client *client, const void *stream, size_t size, uint64_t first_tag, uint64_t *taken);
-/* Sends the unfinished batch and serves the connection until every record has its verdict: MUSTER_OK; or MUSTER_ERR_TIMEOUT after timeout_ms (0: for ever), or a final error as above. May be called again. */
+/* Sends the unfinished batch and serves the connection until every record has its verdict or was given back: MUSTER_OK; or MUSTER_ERR_TIMEOUT after timeout_ms (0: for ever), or a final error as above. May be called again. */
 int muster_client_flush(struct muster_client *client, uint32_t timeout_ms);
 
 /* For the caller's own loop: poll fd for reading, and call process when it is readable and at the latest after the milliseconds that process answers (never more than 1,000). Negative: a final error. */

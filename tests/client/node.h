@@ -30,6 +30,7 @@ enum node_act {
   NODE_TWICE = 't',     /* the same answer two times */
   NODE_RETRY_ODD = 'r', /* RETRY for the records of odd numbers */
   NODE_BUSY_ODD = 'o',
+  NODE_DOWN_ODD = 'x',    /* the shard of odd numbers is down; of a batch that has no others, as a whole */
   NODE_UNKNOWN_ODD = 'k', /* a verdict of a later version */
   NODE_BUSY = 'b',        /* of the batch */
   NODE_BUSY_BARE = 'B',   /* without its reason */
@@ -162,6 +163,8 @@ static uint64_t node_word(struct node *n, enum node_act act, uint64_t number)
     return verdict_refused(MUSTER__V1__VERDICT__VERDICT_RETRY, 3, MUSTER__V1__REASON__REASON_RETRY_OUTCOME_UNKNOWN, 0);
   if (number % 2 && act == NODE_BUSY_ODD)
     return verdict_refused(MUSTER__V1__VERDICT__VERDICT_BUSY, 3, MUSTER__V1__REASON__REASON_BUSY_DISK, 0);
+  if (number % 2 && act == NODE_DOWN_ODD)
+    return verdict_refused(MUSTER__V1__VERDICT__VERDICT_BUSY, 3, MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN, 0);
   if (number % 2 && act == NODE_UNKNOWN_ODD)
     return number % 4 == 1 ? 13 : MUSTER__V1__VERDICT__VERDICT_UNSPECIFIED;
   if (act == NODE_MIXED && number % 4 == 3)
@@ -216,10 +219,14 @@ static void node_answer_send(struct node_answer *a)
   h.credit = atomic_load(&n->batches) >= n->credit_later_at ? n->credit_later : n->credit;
   h.has_retry_after_ms = 1;
   h.retry_after_ms = n->retry_after_ms;
-  h.batch_verdict = (Muster__V1__Verdict)node_batch_verdict(a->act);
+  bool down = a->act == NODE_DOWN_ODD;
+  for (uint32_t i = 0; i < a->count; i++)
+    down = down && a->numbers[i] % 2;
+  h.batch_verdict = (Muster__V1__Verdict)(down ? MUSTER__V1__VERDICT__VERDICT_BUSY : node_batch_verdict(a->act));
   h.has_batch_verdict = h.batch_verdict != MUSTER__V1__VERDICT__VERDICT_UNSPECIFIED;
-  h.has_batch_reason = a->act == NODE_BUSY || a->act == NODE_REFUSE || a->act == NODE_REFUSE_VERSION;
-  h.batch_reason = a->act == NODE_BUSY             ? MUSTER__V1__REASON__REASON_BUSY_DRAINING
+  h.has_batch_reason = down || a->act == NODE_BUSY || a->act == NODE_REFUSE || a->act == NODE_REFUSE_VERSION;
+  h.batch_reason = down                            ? MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN
+                   : a->act == NODE_BUSY           ? MUSTER__V1__REASON__REASON_BUSY_DRAINING
                    : a->act == NODE_REFUSE_VERSION ? MUSTER__V1__REASON__REASON_BATCH_VERSION
                                                    : MUSTER__V1__REASON__REASON_BATCH_COUNT;
   if (!h.has_batch_verdict)

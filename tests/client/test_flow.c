@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "client/client.h"
 #include "client/heard.h"
 
 static struct heard heard;
@@ -159,6 +160,92 @@ static void a_silent_connection_is_given_up(void **state)
   assert_int_equal(atomic_load(&node.hellos), 2);
 }
 
+static uint8_t given[NODE_RECORDS];
+static uint64_t given_wrong;
+
+static void on_given_back(void *context, uint64_t tag, uint32_t reason)
+{
+  const struct heard *h = context;
+  if (tag >= NODE_RECORDS || given[tag]++ || h->times[tag] || reason != MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN)
+    given_wrong++;
+}
+
+static struct muster_client *start_down(const char *name, const char *script, struct muster_options *o)
+{
+  node_init(&node, endpoint_named(name), script);
+  node.retry_after_ms = 20;
+  node_start(&node);
+  memset(given, 0, sizeof given);
+  given_wrong = 0;
+  *o = options_for(&heard, node.endpoint);
+  o->on_given_back = on_given_back;
+  o->window_batches = 4;
+  o->shard_patience_ms = 150;
+  struct muster_client *c = client_of(o);
+  muster_client_set_timeout(c, 5000);
+  return c;
+}
+
+/* A shard is down all the time, and many more batches are submitted than the window has places. */
+static void a_shard_that_stays_down_holds_up_no_other(void **state)
+{
+  (void)state;
+  enum { RECORDS = 5000 };
+  static char script[NODE_LOG - 1];
+  struct muster_options o;
+  struct muster_counts n;
+  memset(script, NODE_DOWN_ODD, sizeof script - 1);
+  struct muster_client *c = start_down("down", script, &o);
+  uint64_t before = clock_monotonic_ns();
+  submit_numbers(c, 0, RECORDS);
+  flush_all(c);
+  assert_true(clock_monotonic_ns() - before >= 149000000); /* waited for at first */
+  muster_client_counts(c, &n);
+  assert_int_equal(n.submitted, RECORDS);
+  assert_int_equal(n.accepted, RECORDS / 2);
+  assert_int_equal(n.in_flight, 0);
+  assert_int_equal(heard.wrong + given_wrong, 0);
+  for (unsigned i = 0; i < RECORDS; i++)
+    if (heard.times[i] != (i % 2 == 0) || given[i] != i % 2)
+      fail_msg("record %u has %u verdicts, and was given back %u times", i, heard.times[i], given[i]);
+  muster_client_destroy(c);
+  node_stop(&node);
+}
+
+/* One that is back within the patience costs nobody a verdict, and its next outage is waited for as long. */
+static void a_shard_that_comes_back_is_waited_for(void **state)
+{
+  (void)state;
+  struct muster_options o;
+  struct muster_client *c = start_down("back", "xxxxxxxxxx", &o);
+  submit_numbers(c, 0, 2500);
+  flush_all(c);
+  heard_all(&heard, 2500);
+  assert_int_equal(c->down_ms, 0); /* the outage is forgotten */
+  for (unsigned i = 0; i < 2500; i++)
+    assert_int_equal(given[i], 0);
+  muster_client_destroy(c);
+  node_stop(&node);
+}
+
+/* Without on_given_back nothing is: the records wait until the shard is there again. */
+static void nothing_is_given_back_unasked(void **state)
+{
+  (void)state;
+  node_init(&node, endpoint_named("unasked"), "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+  node.retry_after_ms = 20;
+  node_start(&node);
+  struct muster_options o = options_for(&heard, node.endpoint);
+  o.window_batches = 4;
+  o.shard_patience_ms = 1;
+  struct muster_client *c = client_of(&o);
+  submit_numbers(c, 0, 2500);
+  flush_all(c);
+  heard_all(&heard, 2500);
+  muster_client_destroy(c);
+  node_stop(&node);
+}
+
 /* Everything at once, in an order that chance gives: each record still gets one verdict, its own. */
 static void a_bad_day(void **state)
 {
@@ -201,6 +288,9 @@ int main(void)
       cmocka_unit_test(credit_that_shrinks_is_kept_to),
       cmocka_unit_test(an_unanswered_batch_is_sent_again),
       cmocka_unit_test(a_silent_connection_is_given_up),
+      cmocka_unit_test(a_shard_that_stays_down_holds_up_no_other),
+      cmocka_unit_test(a_shard_that_comes_back_is_waited_for),
+      cmocka_unit_test(nothing_is_given_back_unasked),
       cmocka_unit_test(a_bad_day),
   };
   return cmocka_run_group_tests(tests, make_directory, remove_directory);

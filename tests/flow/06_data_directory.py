@@ -345,6 +345,35 @@ def damaged_record_sent_again(t):
     check(re.search(rf"^shard {1 - word.shard}: .*: right$", done.text(), re.M), done.text())
 
 
+def shard_down_and_a_long_file(t):
+    """a file of many more batches than the window while one shard of two is down: every record of the other has its verdict, and a second run gives the rest"""
+    t.node("--workers", "2").stop()
+    path = os.path.join(t.data, "store", "shard-1", "data.mdb")
+    shutil.copy(path, t.path("whole"))
+    with open(path, "r+b") as f:
+        f.write(b"\xff" * 8192)
+    t.node(*OFTEN)
+    stream, verdicts, oracle = t.generate(6000, t.seed % 1000), t.path("v.tsv"), Oracle(t)
+    done = t.muster("submit", "--timeout", "2", "--batch", "100", "--window", "4", "--verdicts", verdicts, t.write("long.pb", stream), code=75, timeout=40)
+    check("BUSY_SHARD_DOWN" in done.error() and "muster status" in done.error(), done.error())
+    check("not read" not in done.text() + done.error(), f"all of the input was read: {done.text()} {done.error()}")
+    accepted = summary(done)["accepted"]
+    check(2600 < accepted < 3400 and number(r"([\d,]+) without a verdict", done.text()) == 6000 - accepted, done.text())
+    conserved(t, code=1)
+    with open(verdicts) as f:
+        check_equal({line.split("\t")[2].split(":")[0] for line in f.readlines()[1:]}, {"0"}, "shards that answered")
+    oracle.heard(delimited(stream), verdicts, complete=False)
+    os.replace(t.path("whole"), path)
+    wait_until(lambda: t.status(code=None)["shards_down"] == 0, 20, "the shard to serve again")
+    done = t.muster("submit", "--verdicts", verdicts, t.path("long.pb"))
+    # All that shard 0 stores had its verdict before: what is new now is of shard 1 alone.
+    with open(verdicts) as f:
+        check_equal({line.split("\t")[2].split(":")[0] for line in f.readlines()[1:] if "ACCEPTED" in line}, {"1"}, "shards of what is new")
+    check_equal((summary(done)["accepted"], summary(done)["duplicate"]), (6000 - accepted, accepted), "sent again")
+    oracle.heard(delimited(stream), verdicts)
+    check_equal(oracle.examine(), 6000, "stored")
+
+
 def damaged_pages(t):
     """bits and pages of data.mdb damaged in 200 ways: no command ends by a signal, verify names the shard and reads the other one"""
     node = t.node("--workers", "2")
@@ -516,6 +545,7 @@ def write_fails(t):
     check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 30000, "stored")
 
 
-main("data directory", [of_another_user, open_to_others, foreign_directory, read_only, shard_missing, store_not_mounted, shard_lost_and_mended, shard_fails_while_serving, no_shard_left, truncated_file, flipped_bit, pipes_and_links_in_the_place_of_files,
+main("data directory", [of_another_user, open_to_others, foreign_directory, read_only, shard_missing, store_not_mounted, shard_lost_and_mended,
+                        shard_down_and_a_long_file, shard_fails_while_serving, no_shard_left, truncated_file, flipped_bit, pipes_and_links_in_the_place_of_files,
                         damaged_pages, damaged_record_sent_again, newer_format, full_disk, low_disk_at_start, index_is_full, filled_to_the_last_block,
                         write_fails])

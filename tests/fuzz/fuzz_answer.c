@@ -93,6 +93,7 @@ static void client_begin(void)
   c->next_order = BATCHES;
   c->sent = 3;
   c->told_reason = 0;
+  c->down_ms = c->down_told_ms = c->given_back = 0;
   memset(heard, 0, sizeof heard);
   notices = 0;
 }
