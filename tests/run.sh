@@ -34,24 +34,30 @@ one() {
   fi
 }
 
-# units VARIANT [WRAPPER...]: every cmocka program of a variant; its own counts are added up
+# units VARIANT [WRAPPER...]: every cmocka program of a variant, one a processor at a time; its own counts are added up
 units() {
-  local variant=$1 dir=$B start=$SECONDS p=0 f=0 name log
+  local variant=$1 dir=$B start=$SECONDS p=0 f=0 name log code ok bad names=""
   shift
   [ "$variant" = release ] || dir=$B/$variant
   for test in $(find tests -name 'test_*.c' | sort); do
     name=${test#tests/} name=${name%.c}
     [ "$name" = store/test_guard ] && [ $# -gt 0 ] && continue # reads where nothing is, on purpose: errors to valgrind
+    names="$names $name"
     log=$LOG/unit-$variant${1:+-$(basename "$1")}-${name//\//-}.log
-    timeout 600 "$@" "$dir/tests/$name" >"$log" 2>&1
-    local code=$? ok bad
+    while [ "$(jobs -pr | wc -l)" -ge "$JOBS" ]; do wait -n; done
+    { timeout 600 "$@" "$dir/tests/$name" >"$log" 2>&1; echo $? >"$log.code"; } &
+  done
+  wait
+  for name in $names; do
+    log=$LOG/unit-$variant${1:+-$(basename "$1")}-${name//\//-}.log
+    code=$(cat "$log.code")
     ok=$(grep -c '^\[       OK \]' "$log")
     bad=$(grep -c '^\[  FAILED  \] [a-z_0-9]*$' "$log")
     bad=$((bad / 2))
-    if [ $code -ne 0 ] && [ $bad -eq 0 ]; then bad=1; fi
-    if [ $ok -eq 0 ] && [ $bad -eq 0 ]; then bad=1; fi
+    if [ "$code" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
+    if [ "$ok" -eq 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
     p=$((p + ok)) f=$((f + bad))
-    if [ $bad -gt 0 ]; then
+    if [ "$bad" -gt 0 ]; then
       echo "FAILED: unit $variant ${1:-} $name (exit $code)"
       grep -vE '^\[ +(OK|RUN) ' "$log" | tail -n 25
     fi
@@ -61,28 +67,33 @@ units() {
   echo "units, $variant${1:+ under $(basename "$1")}: $p ok, $f not ok ($((SECONDS - start)) s)"
 }
 
-# flows VARIANT FILES...: the real executable; counts TAP lines
+# flows VARIANT ABREAST FILES...: the real executable, so many files at a time; counts TAP lines
 flows() {
-  local variant=$1 start=$SECONDS p=0 f=0 log
-  shift
+  local variant=$1 abreast=$2 start=$SECONDS p=0 f=0 log code ok bad
+  shift 2
   for test in "$@"; do
     log=$LOG/flow-$variant-$(basename "$test" .py).log
-    MUSTER_VARIANT=$variant timeout 1200 "$test" >"$log" 2>&1
-    local code=$? ok bad
+    while [ "$(jobs -pr | wc -l)" -ge "$abreast" ]; do wait -n; done
+    { MUSTER_VARIANT=$variant timeout 1200 "$test" >"$log" 2>&1; echo $? >"$log.code"; } &
+  done
+  wait
+  for test in "$@"; do
+    log=$LOG/flow-$variant-$(basename "$test" .py).log
+    code=$(cat "$log.code")
     ok=$(grep -c '^ok - ' "$log")
     bad=$(grep -c '^not ok - ' "$log")
-    if [ $code -ne 0 ] && [ $bad -eq 0 ]; then bad=1; fi
+    if [ "$code" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
     skipped=$((skipped + $(grep -c '^skip - ' "$log")))
     grep '^skip - ' "$log"
     p=$((p + ok)) f=$((f + bad))
-    if [ $bad -gt 0 ]; then
+    if [ "$bad" -gt 0 ]; then
       echo "FAILED: flow $variant $(basename "$test")"
       grep -v '^ok - ' "$log" | head -n 60
     fi
   done
   pass $p
   failed=$((failed + f))
-  echo "flows, $variant: $p ok, $f not ok ($((SECONDS - start)) s)"
+  echo "flows, $variant, $abreast abreast: $p ok, $f not ok ($((SECONDS - start)) s)"
 }
 
 build() { make --no-print-directory -j"$JOBS" VARIANT="$1" "${@:2}"; }
@@ -110,20 +121,27 @@ if has counts; then
 fi
 if has fuzz; then one fuzz tests/fuzz/run.sh --short; fi
 if has mutants; then one mutants tests/mutants/run.py --short; fi
-if has flows; then flows release tests/flow/[0-9]*.py; fi
+ALONE="tests/flow/08*.py tests/flow/09*.py tests/flow/1[2345]*.py" # of kills, of many records and of rates
+ABREAST="tests/flow/06*.py tests/flow/0[1-57]*.py tests/flow/1[016]*.py" # the longest first
+# shellcheck disable=SC2086 # patterns
+if has flows; then
+  flows release "$JOBS" $ABREAST
+  flows release 1 $ALONE
+fi
 if has faults; then one faults env FORM=short SEED="${SEED:-21}" tests/faults/run.sh; fi # the same every time; make faults looks further
 if has asan; then
   export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 MUSTER_SLOW=4
   units asan
-  flows asan tests/flow/[0-9]*.py
-  SEED="${SEED:-21}" ROUNDS=6 flows asan tests/faults/kills.py
+  # shellcheck disable=SC2086
+  flows asan "$JOBS" $ABREAST tests/flow/13*.py
+  SEED="${SEED:-21}" ROUNDS=6 flows asan 1 tests/faults/kills.py
   unset ASAN_OPTIONS UBSAN_OPTIONS MUSTER_SLOW
 fi
 if has coverage; then
   export MUSTER_SLOW=4
   units coverage
-  flows coverage tests/flow/[0-9]*.py
-  SEED="${SEED:-21}" ROUNDS=6 flows coverage tests/faults/kills.py
+  flows coverage 1 tests/flow/[0-9]*.py
+  SEED="${SEED:-21}" ROUNDS=6 flows coverage 1 tests/faults/kills.py
   unset MUSTER_SLOW
 fi
 if has valgrind; then units release valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible; fi

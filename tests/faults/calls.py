@@ -25,7 +25,7 @@ WAYS = [("read", "EIO"), ("read", "EINTR"), ("write", "EIO"), ("write", "ENOSPC"
         ("open", "EMFILE"), ("open", "EACCES"), ("map", "ENOMEM"), ("socket", "ENOMEM"), ("socket", "EINTR"), ("socket", "SHORT"), ("process", "EAGAIN"),
         ("poll", "ENOMEM"), ("poll", "EINTR"), ("file", "EIO"), ("file", "ENOSPC"), ("memory", "ENOMEM")]
 FEW = 2  # ways in the short form, by the seed, of commands that take long
-SAMPLE = 5  # calls of each class and way, at least
+SAMPLE = 3  # calls of each class and way, at least
 SHARE = float(os.environ.get("SHARE", "4")) / 100 if FULL else 0  # of all calls of commands, and of all nodes
 NODES = 6  # whole nodes in the short form
 ONE = os.environ.get("ONE", "").split(":") if os.environ.get("ONE") else None  # what a violation's replay line names

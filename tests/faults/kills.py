@@ -16,7 +16,7 @@ from deaths import family, freeze, tell  # noqa: E402
 from harness import Failure, check, check_equal, delimited  # noqa: E402
 from oracle import Oracle, conserved  # noqa: E402
 
-ROUNDS = int(os.environ.get("ROUNDS", "1000" if scenarios.FULL else "24"))
+ROUNDS = int(os.environ.get("ROUNDS", "1000" if scenarios.FULL else "16"))
 EXAMINE = 25      # rounds between two examinations; every other one begins a new store
 RECORDS = 2500    # of one client in one round
 LONG_S = (10, 30)  # in full form, a few of those that are frozen stay so for so long: past node.frozen_ms

@@ -12,7 +12,7 @@ import disk  # noqa: E402
 import images  # noqa: E402
 from harness import SLOW, Failure, binary, check, check_equal, delimited, number  # noqa: E402
 
-IMAGES_SHORT = int(os.environ.get("IMAGES", "24"))
+IMAGES_SHORT = int(os.environ.get("IMAGES", "16"))
 PARTS = (500, 300, 600)  # records submitted before each round of commands
 
 
