@@ -20,8 +20,8 @@
 /* Runs for each way to fail in the short form, beside those that find out how many calls there are. */
 #define SHORT_RUNS 4u
 #define SHORT_RUNS_HEAVY 1u
-#define SHORT_WAYS 5u /* one way to fail in so many */
-#define SHORT_WAYS_HEAVY 13u
+#define SHORT_WAYS 3u /* one way to fail in so many */
+#define SHORT_WAYS_HEAVY 8u
 
 struct outcome *outcome;
 
