@@ -203,9 +203,9 @@ static void gather_interleave(struct ingest_gather *g, uint32_t slot, struct gat
   const uint8_t *from[LIMIT_SHARDS];
   uint8_t step[LIMIT_SHARDS], down[LIMIT_SHARDS][8]; /* of a part that was refused: one word for all its records */
   for (uint32_t shard = 0; shard < g->shards; shard++) {
-    const struct ingest_part *part = ingest_gather_part(g, slot, shard);
+    struct ingest_part *part = ingest_gather_part(g, slot, shard);
     store_u64(down[shard], verdict_refused(MUSTER__V1__VERDICT__VERDICT_BUSY, shard, MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN, 0));
-    from[shard] = part->refused ? down[shard] : link_frame_data(&ingest_gather_part(g, slot, shard)->words);
+    from[shard] = part->refused ? down[shard] : link_frame_data(&part->words);
     step[shard] = part->refused ? 0 : 8;
   }
   /* Word i covers bytes 8i to 8i+7, the shard of record j lies at 7n+j: no word covers the shard of a later record, as

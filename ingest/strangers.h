@@ -2,7 +2,7 @@
  * Connections that have come and said nothing yet, in the order in which they came: nobody knows whether they will ever prove
  * a key. While there is room they have the time for a handshake that the setting gives; where it gets short, the oldest of
  * them make room for newcomers (ingest/front.c), but none that is younger than LIMIT_STRANGER_MS. One who has a key has proved it by
- * then, and whoever brings connections without one cannot bring them faster than so many at a time.
+ * then on a link of up to some 70 ms there and back (a handshake is three to four of those), and whoever brings connections without one cannot bring them faster than so many at a time.
  *
  * Keeps numbers of connections; closes nothing. Owns its arrays. Process: ingest, one struct a link.
  */

@@ -145,8 +145,8 @@ struct store_salvage_result {
 /* Gives every block of a shard that is intact, whatever is damaged around it: data.mdb is read page by page. A block is one by its checksum, and
  * believed for its place in a page of LMDB's or for its neighbours in the chain. Certain is one that an intact block behind it names, or that
  * LMDB's tree leads to; what contradicts a certain one is not given. Beside a running node it holds a snapshot, so pages that commits replace
- * are not used again meanwhile; MUSTER_ERR_LOCKED where damage forbids that. Beside none it keeps one from starting. Memory: 72 bytes for each
- * block. */
+ * are not used again meanwhile; MUSTER_ERR_LOCKED where damage forbids that. Beside none it keeps one from starting. Memory: 64 bytes for each
+ * block, and up to three times that while their list grows. */
 int store_salvage(const char *path, const struct store_salvage *how, struct store_salvage_result *out, struct failure *failure);
 
 #endif

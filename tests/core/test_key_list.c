@@ -13,18 +13,7 @@
 #include <unistd.h>
 
 #include "core/key_list.h"
-#include "core/scratch.h"
-
-static char directory[SCRATCH_BYTES], list_path[SCRATCH_BYTES + 16];
-
-static void write_file(const char *path, const char *text, mode_t mode)
-{
-  FILE *file = fopen(path, "w");
-  assert_non_null(file);
-  fputs(text, file);
-  fclose(file);
-  assert_int_equal(chmod(path, mode), 0);
-}
+#include "core/key_place.h"
 
 static char *read_file(const char *path)
 {
@@ -36,20 +25,11 @@ static char *read_file(const char *path)
   return text;
 }
 
-static struct key_pair fresh_key(const char *name)
-{
-  struct key_pair pair;
-  struct failure f = FAILURE_NONE;
-  if (key_generate(&pair, name, &f) != MUSTER_OK)
-    fail_msg("%s", f.text);
-  return pair;
-}
-
 static struct key_list *list_open(void)
 {
   struct key_list *l;
   struct failure f = FAILURE_NONE;
-  if (key_list_open(&l, list_path, &f) != MUSTER_OK)
+  if (key_list_open(&l, file_path, &f) != MUSTER_OK)
     fail_msg("%s", f.text);
   return l;
 }
@@ -64,9 +44,9 @@ static void keys_are_allowed_and_revoked_under_lasting_numbers(void **state)
   assert_int_equal(key_list_count(l), 0); /* no file: nobody */
   assert_null(key_list_by_public(l, a.public_text));
 
-  assert_int_equal(key_list_allow(list_path, "a", a.public_text, &f), MUSTER_OK);
-  assert_int_equal(key_list_allow(list_path, "b", b.public_text, &f), MUSTER_OK);
-  assert_int_equal(stat(list_path, &st), 0);
+  assert_int_equal(key_list_allow(file_path, "a", a.public_text, &f), MUSTER_OK);
+  assert_int_equal(key_list_allow(file_path, "b", b.public_text, &f), MUSTER_OK);
+  assert_int_equal(stat(file_path, &st), 0);
   assert_int_equal(st.st_mode & 07777, 0600);
   assert_int_equal(key_list_count(l), 0); /* until asked again */
   assert_int_equal(key_list_refresh(l, &f), MUSTER_OK);
@@ -84,30 +64,30 @@ static void keys_are_allowed_and_revoked_under_lasting_numbers(void **state)
   assert_null(key_list_by_number(l, SUBMITTER_LOCAL));
   assert_null(key_list_by_number(l, 3));
 
-  assert_int_equal(key_list_revoke(list_path, "b", &f), MUSTER_OK);
+  assert_int_equal(key_list_revoke(file_path, "b", &f), MUSTER_OK);
   assert_int_equal(key_list_refresh(l, &f), MUSTER_OK);
   assert_false(key_list_by_name(l, "b")->allowed);
   assert_true(key_list_by_name(l, "a")->allowed);
-  assert_int_equal(key_list_allow(list_path, "c", c.public_text, &f), MUSTER_OK);
+  assert_int_equal(key_list_allow(file_path, "c", c.public_text, &f), MUSTER_OK);
   assert_int_equal(key_list_refresh(l, &f), MUSTER_OK);
   assert_int_equal(key_list_by_name(l, "c")->number, 3);
-  assert_int_equal(key_list_allow(list_path, "b", b.public_text, &f), MUSTER_OK);
+  assert_int_equal(key_list_allow(file_path, "b", b.public_text, &f), MUSTER_OK);
   assert_int_equal(key_list_refresh(l, &f), MUSTER_OK);
   assert_int_equal(key_list_by_name(l, "b")->number, 2); /* its old number */
   assert_true(key_list_by_name(l, "b")->allowed);
 
   char before[2000];
-  strcpy(before, read_file(list_path));
-  assert_int_equal(key_list_allow(list_path, "b", b.public_text, &f), MUSTER_OK); /* nothing to change */
-  assert_int_equal(key_list_allow(list_path, "b", fresh_key("x").public_text, NULL), MUSTER_ERR_USAGE);
-  assert_int_equal(key_list_allow(list_path, "other", b.public_text, NULL), MUSTER_ERR_USAGE);
-  assert_int_equal(key_list_allow(list_path, "Bad Name", fresh_key("x").public_text, NULL), MUSTER_ERR_USAGE);
-  assert_int_equal(key_list_allow(list_path, "d", "short", NULL), MUSTER_ERR_FORMAT);
-  assert_int_equal(key_list_revoke(list_path, "nobody", &f), MUSTER_ERR_NOT_FOUND);
-  assert_string_equal(read_file(list_path), before);
+  strcpy(before, read_file(file_path));
+  assert_int_equal(key_list_allow(file_path, "b", b.public_text, &f), MUSTER_OK); /* nothing to change */
+  assert_int_equal(key_list_allow(file_path, "b", fresh_key("x").public_text, NULL), MUSTER_ERR_USAGE);
+  assert_int_equal(key_list_allow(file_path, "other", b.public_text, NULL), MUSTER_ERR_USAGE);
+  assert_int_equal(key_list_allow(file_path, "Bad Name", fresh_key("x").public_text, NULL), MUSTER_ERR_USAGE);
+  assert_int_equal(key_list_allow(file_path, "d", "short", NULL), MUSTER_ERR_FORMAT);
+  assert_int_equal(key_list_revoke(file_path, "nobody", &f), MUSTER_ERR_NOT_FOUND);
+  assert_string_equal(read_file(file_path), before);
   key_list_close(l);
   key_list_close(NULL);
-  unlink(list_path);
+  unlink(file_path);
 }
 
 /* Each line is damaged in its own way behind a good one; nobody is allowed then, and everybody again when it is whole. */
@@ -132,7 +112,7 @@ static void a_damaged_list_allows_nobody(void **state)
                            "1234567890 allow b %s 2026-01-01T00:00:00Z\n",
                            "2 allow b %s 2026-01-01T00:00:00Z more\n",
                            "\n%s"};
-  write_file(list_path, good, 0600);
+  write_file(file_path, good, 0600);
   struct key_list *l = list_open(), *refused;
   for (unsigned i = 0; i < sizeof formats / sizeof *formats; i++) {
     struct failure f = FAILURE_NONE, again = FAILURE_NONE, at_open = FAILURE_NONE;
@@ -141,26 +121,26 @@ static void a_damaged_list_allows_nobody(void **state)
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     snprintf(text + size, sizeof text - (size_t)size, formats[i], b.public_text);
 #pragma GCC diagnostic pop
-    write_file(list_path, text, 0600);
+    write_file(file_path, text, 0600);
     assert_int_equal(key_list_refresh(l, &f), MUSTER_ERR_FORMAT);
-    assert_non_null(strstr(f.text, list_path));
+    assert_non_null(strstr(f.text, file_path));
     assert_int_equal(key_list_count(l), 0);
     assert_null(key_list_by_public(l, a.public_text));
     assert_int_equal(key_list_refresh(l, &again), MUSTER_ERR_FORMAT); /* unchanged, and still told */
     assert_string_equal(again.text, f.text);
-    assert_int_equal(key_list_open(&refused, list_path, &at_open), MUSTER_ERR_FORMAT);
+    assert_int_equal(key_list_open(&refused, file_path, &at_open), MUSTER_ERR_FORMAT);
     assert_null(refused);
-    assert_int_equal(key_list_allow(list_path, "c", fresh_key("c").public_text, NULL), MUSTER_ERR_FORMAT);
-    assert_string_equal(read_file(list_path), text); /* a damaged list is not written over */
-    write_file(list_path, strcat(strcpy(text, good), second), 0600);
+    assert_int_equal(key_list_allow(file_path, "c", fresh_key("c").public_text, NULL), MUSTER_ERR_FORMAT);
+    assert_string_equal(read_file(file_path), text); /* a damaged list is not written over */
+    write_file(file_path, strcat(strcpy(text, good), second), 0600);
     assert_int_equal(key_list_refresh(l, &f), MUSTER_OK);
     assert_int_equal(key_list_count(l), 2);
   }
   struct failure f = FAILURE_NONE;
-  write_file(list_path, good, 0620);
+  write_file(file_path, good, 0620);
   assert_int_equal(key_list_refresh(l, &f), MUSTER_ERR_DENIED); /* others could write it */
   assert_int_equal(key_list_count(l), 0);
-  assert_int_equal(unlink(list_path), 0);
+  assert_int_equal(unlink(file_path), 0);
   assert_int_equal(key_list_refresh(l, NULL), MUSTER_OK);
   assert_int_equal(key_list_count(l), 0);
   key_list_close(l);
@@ -174,13 +154,13 @@ static void a_list_has_an_end(void **state)
   struct failure f = FAILURE_NONE;
   for (unsigned i = 1; i <= LIMIT_SUBMITTERS; i++)
     size += (size_t)sprintf(text + size, "%u allow s%u 0%04u>}U?@Lns47E1%%kR.o@n%%FcmmsL/@{H8]yf7 2026-01-01T00:00:00Z\n", i, i, i);
-  write_file(list_path, text, 0600);
+  write_file(file_path, text, 0600);
   struct key_list *l = list_open();
   assert_int_equal(key_list_count(l), LIMIT_SUBMITTERS);
   assert_int_equal(key_list_by_number(l, 4000)->number, 4000);
-  assert_int_equal(key_list_allow(list_path, "one-more", fresh_key("x").public_text, &f), MUSTER_ERR_LIMIT);
+  assert_int_equal(key_list_allow(file_path, "one-more", fresh_key("x").public_text, &f), MUSTER_ERR_LIMIT);
   key_list_close(l);
-  unlink(list_path);
+  unlink(file_path);
 }
 
 /* A list whose numbers are used up stays as it is, and can still be read. */
@@ -190,14 +170,14 @@ static void numbers_have_an_end(void **state)
   char text[200];
   struct failure f = FAILURE_NONE;
   snprintf(text, sizeof text, "999999999 allow a %s 2026-01-01T00:00:00Z\n", fresh_key("a").public_text);
-  write_file(list_path, text, 0600);
-  assert_int_equal(key_list_allow(list_path, "one-more", fresh_key("x").public_text, &f), MUSTER_ERR_LIMIT);
+  write_file(file_path, text, 0600);
+  assert_int_equal(key_list_allow(file_path, "one-more", fresh_key("x").public_text, &f), MUSTER_ERR_LIMIT);
   assert_non_null(strstr(f.text, "999999999"));
-  assert_string_equal(read_file(list_path), text);
+  assert_string_equal(read_file(file_path), text);
   struct key_list *l = list_open();
   assert_int_equal(key_list_count(l), 1);
   key_list_close(l);
-  unlink(list_path);
+  unlink(file_path);
 }
 
 /* Several processes change the list at once: no change is lost and no number is given twice. */
@@ -212,7 +192,7 @@ static void changes_at_once_are_all_kept(void **state)
         char name[32];
         struct key_pair pair;
         snprintf(name, sizeof name, "w%u-k%u", w, k);
-        if (key_generate(&pair, name, NULL) != MUSTER_OK || key_list_allow(list_path, name, pair.public_text, NULL) != MUSTER_OK)
+        if (key_generate(&pair, name, NULL) != MUSTER_OK || key_list_allow(file_path, name, pair.public_text, NULL) != MUSTER_OK)
           _exit(1);
       }
       _exit(0);
@@ -227,21 +207,13 @@ static void changes_at_once_are_all_kept(void **state)
   for (uint32_t i = 0; i < WRITERS * KEYS; i++)
     assert_int_equal(key_list_at(l, i)->number, i + 1);
   key_list_close(l);
-  unlink(list_path);
+  unlink(file_path);
 }
 
 static int setup(void **state)
 {
   (void)state;
-  scratch_make(directory);
-  snprintf(list_path, sizeof list_path, "%s/allow", directory);
-  return 0;
-}
-
-static int teardown(void **state)
-{
-  (void)state;
-  scratch_remove(directory);
+  make_place("allow");
   return 0;
 }
 

@@ -14,27 +14,7 @@
 #include <unistd.h>
 
 #include "core/keys.h"
-#include "core/scratch.h"
-
-static char directory[SCRATCH_BYTES], key_path[SCRATCH_BYTES + 16];
-
-static void write_file(const char *path, const char *text, mode_t mode)
-{
-  FILE *file = fopen(path, "w");
-  assert_non_null(file);
-  fputs(text, file);
-  fclose(file);
-  assert_int_equal(chmod(path, mode), 0);
-}
-
-static struct key_pair fresh_key(const char *name)
-{
-  struct key_pair pair;
-  struct failure f = FAILURE_NONE;
-  if (key_generate(&pair, name, &f) != MUSTER_OK)
-    fail_msg("%s", f.text);
-  return pair;
-}
+#include "core/key_place.h"
 
 static void names_and_key_texts(void **state)
 {
@@ -67,17 +47,17 @@ static void a_key_is_written_once_and_read_back(void **state)
   struct stat st;
   struct key_pair pair = fresh_key("laredo"), back;
   assert_string_not_equal(fresh_key("laredo").secret_text, pair.secret_text);
-  assert_int_equal(key_write(&pair, key_path, &f), MUSTER_OK);
-  assert_int_equal(stat(key_path, &st), 0);
+  assert_int_equal(key_write(&pair, file_path, &f), MUSTER_OK);
+  assert_int_equal(stat(file_path, &st), 0);
   assert_int_equal(st.st_mode & 07777, 0600);
-  assert_int_equal(key_read(&back, key_path, &f), MUSTER_OK);
+  assert_int_equal(key_read(&back, file_path, &f), MUSTER_OK);
   assert_memory_equal(&back, &pair, sizeof pair);
   struct key_pair other = fresh_key("other");
-  assert_int_equal(key_write(&other, key_path, &f), MUSTER_ERR_CREATE);
-  assert_non_null(strstr(f.text, key_path));
-  assert_int_equal(key_read(&back, key_path, NULL), MUSTER_OK);
+  assert_int_equal(key_write(&other, file_path, &f), MUSTER_ERR_CREATE);
+  assert_non_null(strstr(f.text, file_path));
+  assert_int_equal(key_read(&back, file_path, NULL), MUSTER_OK);
   assert_memory_equal(&back, &pair, sizeof pair); /* the first one stands */
-  unlink(key_path);
+  unlink(file_path);
   assert_int_equal(key_generate(&other, "No Name", NULL), MUSTER_ERR_USAGE);
 }
 
@@ -120,7 +100,7 @@ static void a_writer_that_is_killed_leaves_no_key(void **state)
 {
   (void)state;
   struct key_pair pair = fresh_key("laredo"), back;
-  char left[sizeof key_path + 32];
+  char left[sizeof file_path + 32];
   struct stat st;
   int status;
   const pid_t writer = fork();
@@ -128,18 +108,18 @@ static void a_writer_that_is_killed_leaves_no_key(void **state)
   if (writer == 0) {
     setrlimit(RLIMIT_CORE, &(struct rlimit){0});
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){0}); /* SIGXFSZ */
-    key_write(&pair, key_path, NULL);
+    key_write(&pair, file_path, NULL);
     _exit(0);
   }
   assert_int_equal(waitpid(writer, &status, 0), writer);
   assert_true(WIFSIGNALED(status));
-  assert_int_equal(stat(key_path, &st), -1);
-  assert_int_equal(key_read(&back, key_path, NULL), MUSTER_ERR_NOT_FOUND);
-  assert_int_equal(key_write(&pair, key_path, NULL), MUSTER_OK);
-  assert_int_equal(key_read(&back, key_path, NULL), MUSTER_OK);
+  assert_int_equal(stat(file_path, &st), -1);
+  assert_int_equal(key_read(&back, file_path, NULL), MUSTER_ERR_NOT_FOUND);
+  assert_int_equal(key_write(&pair, file_path, NULL), MUSTER_OK);
+  assert_int_equal(key_read(&back, file_path, NULL), MUSTER_OK);
   assert_memory_equal(&back, &pair, sizeof pair);
-  unlink(key_path);
-  snprintf(left, sizeof left, "%s.%ld.new", key_path, (long)writer);
+  unlink(file_path);
+  snprintf(left, sizeof left, "%s.%ld.new", file_path, (long)writer);
   unlink(left);
 }
 
@@ -149,13 +129,13 @@ static void a_key_file_that_cannot_be_trusted_is_refused(void **state)
   struct key_pair pair = fresh_key("laredo"), other = fresh_key("other"), back;
   char good[400], text[2 * SCRATCH_BYTES];
   snprintf(good, sizeof good, "[key]\nname = laredo\npublic = %s\nsecret = %s\n", pair.public_text, pair.secret_text);
-  assert_int_equal(key_read(&back, key_path, NULL), MUSTER_ERR_NOT_FOUND);
-  write_file(key_path, good, 0600);
-  assert_int_equal(key_read(&back, key_path, NULL), MUSTER_OK);
+  assert_int_equal(key_read(&back, file_path, NULL), MUSTER_ERR_NOT_FOUND);
+  write_file(file_path, good, 0600);
+  assert_int_equal(key_read(&back, file_path, NULL), MUSTER_OK);
   for (mode_t bit = 1; bit <= 040; bit <<= 1) {
     struct failure f = FAILURE_NONE;
-    write_file(key_path, good, 0600 | bit);
-    assert_int_equal(key_read(&back, key_path, &f), MUSTER_ERR_DENIED);
+    write_file(file_path, good, 0600 | bit);
+    assert_int_equal(key_read(&back, file_path, &f), MUSTER_ERR_DENIED);
     assert_non_null(strstr(f.text, "chmod 600"));
   }
   const char *bad[] = {"", "name = laredo\n", "[key]\nname = laredo\nsecret = x\n", NULL, NULL, NULL};
@@ -168,42 +148,34 @@ static void a_key_file_that_cannot_be_trusted_is_refused(void **state)
   bad[5] = unknown;
   for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
     struct failure f = FAILURE_NONE;
-    write_file(key_path, bad[i], 0600);
-    assert_int_equal(key_read(&back, key_path, &f), MUSTER_ERR_FORMAT);
-    assert_non_null(strstr(f.text, key_path));
+    write_file(file_path, bad[i], 0600);
+    assert_int_equal(key_read(&back, file_path, &f), MUSTER_ERR_FORMAT);
+    assert_non_null(strstr(f.text, file_path));
     assert_null(strstr(f.text, pair.secret_text));
     for (unsigned b = 0; b < sizeof back; b++)
       assert_int_equal(((unsigned char *)&back)[b], 0); /* nothing of a secret is left behind */
   }
-  snprintf(text, sizeof text, "%s:5", key_path);
+  snprintf(text, sizeof text, "%s:5", file_path);
   struct failure f = FAILURE_NONE;
-  assert_int_equal(key_read(&back, key_path, &f), MUSTER_ERR_FORMAT);
+  assert_int_equal(key_read(&back, file_path, &f), MUSTER_ERR_FORMAT);
   assert_non_null(strstr(f.text, text)); /* the line is named */
-  unlink(key_path);
+  unlink(file_path);
   assert_int_equal(key_read(&back, directory, NULL), MUSTER_ERR_DENIED); /* a directory is no file */
   char target[2 * SCRATCH_BYTES];
-  snprintf(target, sizeof target, "%s.target", key_path);
+  snprintf(target, sizeof target, "%s.target", file_path);
   write_file(target, good, 0600);
-  assert_int_equal(symlink(target, key_path), 0);
-  assert_int_equal(key_read(&back, key_path, NULL), MUSTER_OK);
-  assert_int_equal(key_read_node(&back, key_path, NULL), MUSTER_ERR_DENIED);
+  assert_int_equal(symlink(target, file_path), 0);
+  assert_int_equal(key_read(&back, file_path, NULL), MUSTER_OK);
+  assert_int_equal(key_read_node(&back, file_path, NULL), MUSTER_ERR_DENIED);
   assert_int_equal(key_read_node(&back, target, NULL), MUSTER_OK);
-  unlink(key_path);
+  unlink(file_path);
   unlink(target);
 }
 
 static int setup(void **state)
 {
   (void)state;
-  scratch_make(directory);
-  snprintf(key_path, sizeof key_path, "%s/own.key", directory);
-  return 0;
-}
-
-static int teardown(void **state)
-{
-  (void)state;
-  scratch_remove(directory);
+  make_place("own.key");
   return 0;
 }
 

@@ -191,6 +191,14 @@ static void pair_open(struct pair *p, const char *endpoint)
     fail_msg("%s", f.text);
 }
 
+/* The dealer has said something, so the router knows whom to answer. */
+static void pair_greet(struct pair *p)
+{
+  run_until(&p->loop, &p->dealer.connected, 1, 5000);
+  assert_int_equal(send_text(p->dealer.link, "here I am", 0), MUSTER_OK);
+  run_until(&p->loop, &p->router.messages, 1, 5000);
+}
+
 static void pair_close(struct pair *p)
 {
   end_close(&p->router);
@@ -380,9 +388,7 @@ static void a_full_peer_is_told_and_gets_whole_messages(void **state)
   end_init(&p.dealer, LINK_DEALER);
   p.router.options.queue_messages = p.dealer.options.queue_messages = 4;
   pair_open(&p, endpoint);
-  run_until(&p.loop, &p.dealer.connected, 1, 5000);
-  assert_int_equal(send_text(p.dealer.link, "here I am", 0), MUSTER_OK);
-  run_until(&p.loop, &p.router.messages, 1, 5000);
+  pair_greet(&p);
   link_pause(p.dealer.link, true);
   struct link_message m;
   uint32_t sent = 0;
@@ -904,9 +910,7 @@ static void one_who_reads_nothing_is_sent_no_more_than_the_kernel_takes(void **s
     if (!tcp)
       endpoint_ipc(endpoint, "unread");
     pair_open(&p, endpoint);
-    run_until(&p.loop, &p.dealer.connected, 1, 5000);
-    assert_int_equal(send_text(p.dealer.link, "here I am", 0), MUSTER_OK);
-    run_until(&p.loop, &p.router.messages, 1, 5000);
+    pair_greet(&p);
     link_pause(p.dealer.link, true);
     struct link_message m;
     for (int status = MUSTER_OK; status == MUSTER_OK && sent < 1000; sent += status == MUSTER_OK) {

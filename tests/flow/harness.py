@@ -279,6 +279,10 @@ def held_kib(pid, what):
         return number(rf"\b{what}:\s+(\d+) kB", f.read())
 
 
+def open_descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
 def number(pattern, text):
     """The first group of a pattern in a text, as an integer without separators."""
     match = re.search(pattern, text)

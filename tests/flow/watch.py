@@ -4,7 +4,7 @@ import os
 import struct
 import time
 
-from harness import check, held_kib
+from harness import check, held_kib, open_descriptors
 
 MIB = 1 << 20
 
@@ -12,10 +12,6 @@ MIB = 1 << 20
 def anonymous_bytes(pid):
     """Without what is mapped of files: the store's pages are the kernel's to take back."""
     return held_kib(pid, "RssAnon") * 1024
-
-
-def descriptors(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def reader_slots(path):
@@ -88,7 +84,7 @@ class Watch:
             # What grows by design is told by the process itself: the index.
             index = page["counters"]["index_bytes"]
             self.add(f"{role} anonymous, beside its index", "MiB", 24, (anonymous_bytes(page["pid"]) - index) / MIB)
-            self.add(f"{role} descriptors", "open", 6, descriptors(page["pid"]))
+            self.add(f"{role} descriptors", "open", 6, open_descriptors(page["pid"]))
             if index:
                 self.add(f"{role} index past 32 bytes a record", "MiB", 1, (index - 32 * page["counters"]["store_records"]) / MIB)
         for shard in sorted(os.listdir(os.path.join(self.t.data, "store"))):

@@ -5,7 +5,7 @@ import os
 import re
 import threading
 
-from harness import check, check_equal, number, wait_until
+from harness import check, check_equal, held_kib, open_descriptors, wait_until
 from oracle import Oracle, conserved
 from proxy import Proxy
 from wire import ACCEPTED, DUPLICATE, Client, record
@@ -68,11 +68,10 @@ class World:
         return next(p for p in (status or self.t.status())["processes"] if p["role"] == "ingest-0")["counters"]
 
     def open_files(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return open_descriptors(self.pid)
 
-    def memory_mib(self, what="VmHWM"):
-        with open(f"/proc/{self.pid}/status") as f:
-            return number(rf"{what}:\s+(\d+)", f.read()) >> 10
+    def memory_mib(self):
+        return held_kib(self.pid, "VmHWM") >> 10
 
     def bounded(self):
         check_equal(self.node.pids("ingest").get(0), self.pid, f"pid of the ingest\n{self.node.log()[-2000:]}\n")
