@@ -226,9 +226,8 @@ VERDICTS = [
            ("workers/counts.c", "  counters_subtract(c, COUNTER_records_in_flight, g->record_count);\n", ""),
            tests=["workers/test_counts"]),
     mutant("verdicts_in_wrong_order", "verdicts stand in the order of the records",
-           ("ingest/gather.c", "    from[shard] = part->refused ? down[shard] : link_frame_data(&ingest_gather_part(g, slot, shard)->words);",
-            "    from[shard] = link_frame_data(&ingest_gather_part(g, slot, shard)->words) +\n"
-            "                  (ingest_gather_part(g, slot, shard)->record_count ? (ingest_gather_part(g, slot, shard)->record_count - 1) * 8 : 0);"),
+           ("ingest/gather.c", "    from[shard] = part->refused ? down[shard] : link_frame_data(&part->words);",
+            "    from[shard] = link_frame_data(&part->words) + (part->record_count ? (part->record_count - 1) * 8 : 0);"),
            ("ingest/gather.c", "    from[shard] += step[shard];", "    from[shard] -= step[shard];"),
            tests=["ingest/test_gather"]),
     mutant("halves_joined_in_wrong_order", "verdicts stand in the order of the records, of a part that was halved too",
