@@ -89,13 +89,10 @@ if [ "$seconds" -gt 0 ]; then seed=${MUSTER_SEED:-$(date +%s)}; fi
 echo "fuzz: seed $seed (MUSTER_SEED)"
 count=0 total=0 findings=0
 for name in $TARGETS; do count=$((count + 1)); done
-abreast=$(nproc)
-if [ "$abreast" -gt "$count" ]; then abreast=$count; fi
-share=$(((seconds * abreast + count - 1) / count))
-
-# target NAME: one of them, with all that it is run with; prints what was tried and found
-target() {
-  local name=$1 driven fuzzed=0 unread=0 found=0 ways=1 part
+share=$(((seconds + count - 1) / count))
+printf '%-9s %12s %12s %12s %9s\n' target driver libFuzzer MSan findings
+for name in $TARGETS; do
+  fuzzed=0 unread=0 found=0 part=$share ways=1
   [ $libfuzzer = yes ] && ways=2
   case " $msan " in *" $name "*) ways=$((ways + 1)) ;; esac
   part=$(((share + ways - 1) / ways))
@@ -108,19 +105,7 @@ target() {
       unread=$(drive "$B/msan/fuzz/drive_$name" "$OUT/msan_$name.log" --seed "$seed" --seconds $part) || found=$((found + 1)) ;;
     esac
   fi
-  echo "$driven $fuzzed $unread $found"
-}
-
-# One a processor at a time; their lines in the order of the list.
-for name in $TARGETS; do
-  while [ "$(jobs -pr | wc -l)" -ge "$abreast" ]; do wait -n; done
-  target "$name" >"$OUT/row_$name" &
-done
-wait
-printf '%-9s %12s %12s %12s %9s\n' target driver libFuzzer MSan findings
-for name in $TARGETS; do
-  read -r driven fuzzed unread found <"$OUT/row_$name" || { driven=0 fuzzed=0 unread=0 found=1; } # it has ended without a word
-  printf '%-9s %12s %12s %12s %9s\n' "$name" "$driven" "$fuzzed" "$unread" "$found"
+  printf '%-9s %12s %12s %12s %9s\n' "$name" "$driven" "$fuzzed" "$unread" $found
   total=$((total + driven + fuzzed + unread)) findings=$((findings + found))
 done
 note=""
