@@ -113,13 +113,15 @@ class Command:
         return low
 
     def all(self):
-        made, rnd = 0, random.Random(f"{self.t.seed}-{self.title}")  # its own: others run beside it
+        made, rnd, count = 0, random.Random(f"{self.t.seed}-{self.title}"), {}  # its own: others run beside it
         if ONE:
             if ONE[0] == self.title:
                 self.once(ONE[1], ONE[2], int(ONE[3]))
             return self.title
         for class_, how in self.ways:
-            most = self.calls(class_, how)
+            if class_ not in count:  # as many for each way: they differ in what comes after the one that failed
+                count[class_] = self.calls(class_, how)
+            most = count[class_]
             for nth in rnd.sample(range(1, most + 1), min(max(SAMPLE, round(SHARE * most)), most)):
                 self.once(class_, how, nth)
             made += most

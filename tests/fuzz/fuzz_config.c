@@ -115,7 +115,7 @@ static void check_number(const char *value)
   if (digits == 0)
     return;
   const char *unit = value + digits + strspn(value + digits, " "), *scale = unit[0] ? strchr(units, unit[0]) : NULL;
-  number = digits > 19 ? UINT64_MAX : strtoull(value, NULL, 10);
+  number = strtoull(value, NULL, 10); /* the largest, where it is past that */
   CHECK(!__builtin_mul_overflow(number, scale ? UINT64_C(1024) << 10 * (scale - units) : 1, &product) && product <= UINT64_C(1) << 44,
         "a number past any bound was taken: %s", value);
 }

@@ -163,7 +163,7 @@ static void make(struct wire *out, struct random *r, const struct wire *corpus, 
   }
 }
 
-const struct fuzz_target fuzz_target = {.name = "drop", .short_count = 30000, .outcomes = outcomes, .make = make};
+const struct fuzz_target fuzz_target = {.name = "drop", .short_count = 15000, .outcomes = outcomes, .make = make};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

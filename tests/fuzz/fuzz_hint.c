@@ -168,7 +168,7 @@ static void make(struct wire *out, struct random *r, const struct wire *corpus, 
   out->bytes[at + random_below(r, 8)] ^= (uint8_t)(1u << random_below(r, 8));
 }
 
-const struct fuzz_target fuzz_target = {.name = "hint", .short_count = 12000, .outcomes = outcomes, .make = make};
+const struct fuzz_target fuzz_target = {.name = "hint", .short_count = 3000, .outcomes = outcomes, .make = make};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -159,7 +159,7 @@ static void make(struct wire *out, struct random *r, const struct wire *corpus, 
   }
 }
 
-const struct fuzz_target fuzz_target = {.name = "hop", .short_count = 400000, .outcomes = outcomes, .make = make};
+const struct fuzz_target fuzz_target = {.name = "hop", .short_count = 200000, .outcomes = outcomes, .make = make};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

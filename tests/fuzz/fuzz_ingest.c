@@ -70,6 +70,7 @@ static void step_submit(struct fuzz_reader *in)
     return;
   const uint32_t at = batches++, count = 1 + shape % 16;
   s.bytes = room;
+  s.room = sizeof room;
   s.size = s.count = s.at[0] = 0;
   batch[at].first = next_record;
   batch[at].count = count;
@@ -393,7 +394,7 @@ static void make(struct wire *out, struct random *r, const struct wire *corpus, 
   }
 }
 
-const struct fuzz_target fuzz_target = {.name = "ingest", .short_count = 2000, .outcomes = outcomes, .make = make};
+const struct fuzz_target fuzz_target = {.name = "ingest", .short_count = 1000, .outcomes = outcomes, .make = make};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -176,7 +176,7 @@ static void make(struct wire *out, struct random *r, const struct wire *corpus, 
   }
 }
 
-const struct fuzz_target fuzz_target = {.name = "keys", .short_count = 25000, .outcomes = outcomes, .words = words, .make = make};
+const struct fuzz_target fuzz_target = {.name = "keys", .short_count = 8000, .outcomes = outcomes, .words = words, .make = make};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -349,7 +349,7 @@ static void make(struct wire *out, struct random *r, const struct wire *corpus, 
   }
 }
 
-const struct fuzz_target fuzz_target = {.name = "ndjson", .short_count = 30000, .outcomes = outcomes, .words = words, .make = make};
+const struct fuzz_target fuzz_target = {.name = "ndjson", .short_count = 10000, .outcomes = outcomes, .words = words, .make = make};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

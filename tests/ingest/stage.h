@@ -51,17 +51,25 @@ static inline void stage_seed_init(void)
 
 struct stage_stream {
   uint8_t *bytes;
-  size_t size;
+  size_t size, room;
   uint32_t count;
   uint32_t at[STAGE_RECORDS + 1]; /* where each record's length prefix begins */
 };
 
 static inline void stage_stream_init(struct stage_stream *s)
 {
-  s->bytes = calloc(2, LIMIT_MESSAGE_BYTES);
+  s->room = 4096;
+  s->bytes = malloc(s->room);
   s->size = s->count = s->at[0] = 0;
 }
 static inline void stage_stream_finish(struct stage_stream *s) { free(s->bytes); }
+
+/* Makes room for so many bytes more. */
+static inline void stage_room(struct stage_stream *s, size_t more)
+{
+  while (s->room < s->size + more)
+    s->bytes = realloc(s->bytes, s->room *= 2);
+}
 
 /* Adds a record of an id and `filler` bytes of a field nobody knows; returns its size. */
 static inline uint32_t stage_add(struct stage_stream *s, const uint8_t id[16], uint32_t filler)
@@ -78,6 +86,7 @@ static inline uint32_t stage_add(struct stage_stream *s, const uint8_t id[16], u
     p += filler;
   }
   uint32_t size = (uint32_t)(p - record);
+  stage_room(s, size + 5);
   uint8_t *out = varint_write(s->bytes + s->size, size);
   memcpy(out, record, size);
   s->size = (size_t)(out + size - s->bytes);

@@ -238,6 +238,7 @@ static void wrong_batches_say_why(void **state)
   struct stage_stream s;
   uint8_t header[64];
   stage_fill(&s, 5, 0, 30);
+  stage_room(&s, LIMIT_MESSAGE_BYTES + 1);
   const struct {
     uint32_t count, reason, record, byte;
     size_t size;

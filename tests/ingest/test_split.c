@@ -86,6 +86,7 @@ static void broken_streams_say_where(void **state)
   const uint32_t broken = MUSTER__V1__REASON__REASON_BATCH_STREAM, miscounted = MUSTER__V1__REASON__REASON_BATCH_COUNT;
   stage_fill(&stream, 5, 0, 200);
   uint32_t last = stream.at[4], size = (uint32_t)stream.size;
+  stage_room(&stream, 11); /* what stands behind it below */
   walk_fails(stream.bytes, size - 3, 5, broken, 4, last);
   walk_fails(stream.bytes, last + 1, 5, broken, 4, last); /* in the middle of a length */
   walk_fails(stream.bytes, last, 5, miscounted, 4, last);
@@ -113,6 +114,7 @@ static void padded_lengths_become_shortest(void **state)
   stage_fill(&stream, 40, 0, 30);
   struct stage_stream padded;
   stage_stream_init(&padded);
+  stage_room(&padded, stream.size + 2 * stream.count);
   for (uint32_t i = 0; i < stream.count; i++) {
     const uint8_t *p = stream.bytes + stream.at[i];
     uint8_t *out = padded.bytes + padded.size;
@@ -144,6 +146,7 @@ static void odd_records_travel_too(void **state)
   stage_id(id, 1);
   assert_true(stage_add(&stream, id, 60000) > LIMIT_RECORD_BYTES);
   const uint8_t noise[] = {5, 0xff, 0xfe, 'n', 'o', '!'};
+  stage_room(&stream, sizeof noise);
   memcpy(stream.bytes + stream.size, noise, sizeof noise);
   stream.size += sizeof noise;
   stream.count++;

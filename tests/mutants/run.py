@@ -30,7 +30,7 @@ sys.dont_write_bytecode = True
 import harness  # noqa: E402
 import list as faults  # noqa: E402
 
-SHORT_SECONDS = 60
+SHORT_SECONDS = 40
 UNIT_SECONDS, FLOW_SECONDS = 60, 300  # a fault may make a test wait for what never comes
 WHOLE_SECONDS = 3600
 JOBS = f"-j{os.cpu_count() or 1}"

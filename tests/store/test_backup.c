@@ -374,27 +374,25 @@ static void a_damaged_refused_record_stops_nothing(void **state)
   fixture_verify_clean(&w->to, RECORDS);
 }
 
+static int refuse_forty(struct fixture *x)
+{
+  struct failure failure = FAILURE_NONE;
+  struct store *s = fixture_open(x);
+  const struct store_receipt receipt = {.received_us = 900};
+  if (store_begin(s) != MUSTER_OK)
+    return -1;
+  for (unsigned i = 0; i < 40; i++) /* keys are checksums: some of them lie before the last entry of this submitter */
+    store_quarantine(s, (const uint8_t *)&i, sizeof i, 10, 1, &receipt);
+  return store_commit(s, &failure) == MUSTER_OK ? 0 : -1;
+}
+
 /* A refusal that a node commits while entries are copied, before the place that the copy has come to; once. A process of its own: LMDB has a file
  * open once in each. */
 static void refuse_meanwhile(void *context, const char *sentence)
 {
   struct world *w = context;
-  int status;
   fixture_report(&w->left_out, sentence);
-  const pid_t pid = fork();
-  assert_true(pid >= 0);
-  if (pid == 0) {
-    struct failure failure = FAILURE_NONE;
-    struct store *s = fixture_open(&w->from);
-    const struct store_receipt receipt = {.received_us = 900};
-    if (store_begin(s) != MUSTER_OK)
-      _exit(1);
-    for (unsigned i = 0; i < 40; i++) /* keys are checksums: some of them lie before the last entry of this submitter */
-      store_quarantine(s, (const uint8_t *)&i, sizeof i, 10, 1, &receipt);
-    _exit(store_commit(s, &failure) == MUSTER_OK ? 0 : 1);
-  }
-  assert_int_equal(waitpid(pid, &status, 0), pid);
-  assert_int_equal(status, 0);
+  assert_int_equal(fixture_child(&w->from, refuse_forty), 0);
 }
 
 static void what_is_refused_meanwhile_was_not_left_out(void **state)
