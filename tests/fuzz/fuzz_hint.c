@@ -44,12 +44,13 @@ static void file_open_once(void)
   fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 }
 
-/* splitmix64, as anything that spreads. Every eighth record shares a fingerprint with the one before. */
+/* splitmix64, as anything that spreads, but over 16 of the tables: to map one costs more than to fill it. Every eighth record shares a fingerprint
+ * with the one before. */
 static uint64_t fingerprint_of(uint64_t sequence)
 {
   uint64_t z = (sequence - (sequence % 8 == 7)) * UINT64_C(0x9e3779b97f4a7c15);
   z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-  return z ^ z >> 31;
+  return (z ^ z >> 31) & ~(UINT64_C(63) << (64 - STORE_INDEX_BITS));
 }
 
 static struct store_meta meta_of(uint64_t records)
