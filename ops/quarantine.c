@@ -60,7 +60,11 @@ static const char doc[] =
     "running node within a second; without a node it is done when one starts. Replaying and dropping twice is harmless. "
     "Records that killed a worker are not replayed unless asked for by --reason KILLED_WORKER.\n"
     "\n"
-    "Exit code: 65 where some were refused again.\n"
+    "What is damaged in the store is named and passed over; muster verify says more.\n"
+    "\n"
+    "Exit code: 65 where some were refused again, or what is asked for may be damaged; 1 where all went well with what can be read, and "
+    "some "
+    "cannot.\n"
     "\n"
     "Example: muster quarantine replay --reason TIME_IN_FUTURE";
 

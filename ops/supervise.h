@@ -21,6 +21,7 @@
 /* The exit code of the node: 0 drained; 75 ended before all was answered (second signal, or drain time used up); 70 or a child's own code where it gave up. */
 /* executable: what plays the children's roles. */
 /* absent: a bit for each shard that should be there and is not (ops/shards.h); it is down until it is back. */
-int ops_supervise_run(const struct datadir *data, const struct config *config, uint64_t absent, const char *executable);
+/* family_fd: the lock of ops/family.h, the caller's, who claims it before anything below run/ is written. */
+int ops_supervise_run(const struct datadir *data, const struct config *config, uint64_t absent, int family_fd, const char *executable);
 
 #endif

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 
-from harness import ROOT, SLOW, Skipped, check, check_equal, main, number
+from harness import ROOT, SLOW, Skipped, check, check_equal, main, number, wait_until
 
 
 def bench(t, *arguments, code=0):
@@ -70,6 +70,30 @@ def standstill_is_seen(t):
     node.stop()
 
 
+def worker_dies_under_it(t):
+    """workers that die under a load are no fault of the store: bench goes on, says what that was, and ends well; one that stays away ends it with 75"""
+    node = t.node("--workers", "2", "-s", "node.shard_retry_ms=1000")
+    records = 200000
+    load = t.popen("bench", "--window", "16", "--records", str(records), "--batch", "100", "--duplicates", "2", "--json", "-", stdout=-1, stderr=-1)
+    killed = 0
+    while load.poll() is None and killed < 8:
+        accepted = t.status(code=None)["records_accepted"]
+        wait_until(lambda: load.poll() is not None or t.status(code=None)["records_accepted"] > accepted, 20, "records to be accepted")
+        killed += node.kill("worker", killed % 2) is not None
+    out, error = load.communicate(timeout=120 * SLOW)
+    check_equal(load.returncode, 0, f"exit of bench: {error.decode()} {out.decode()[:500]}")
+    counts = json.loads(out)["counts"]
+    check_equal(counts["accepted"] + counts["duplicate"], records, "verdicts")
+    check(killed > 1, "no worker was killed under the load")
+    node.stop()
+    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), counts["accepted"] + counts["answers_lost"], "stored once, as bench says")
+    path = os.path.join(t.data, "store", "shard-1", "data.mdb")
+    os.rename(path, t.path("aside"))
+    t.node("-s", "node.shard_retry_ms=1000")
+    done = t.muster("bench", "--window", "4", "--records", "20000", "--seed", "9", "--timeout", "1", code=75, timeout=30)
+    check("BUSY_SHARD_DOWN" in done.error() and "have no verdict" in done.error(), done.error())
+
+
 def nobody_is_there(t):
     """no node: a sentence, and 69"""
     done = t.muster("bench", "--window", 4, "--endpoint", f"ipc://{t.path('none')}", "--timeout", 1, code=None, timeout=60)
@@ -121,4 +145,4 @@ def growth_script(t):
     script(t, "growth", WARM="no", RECORDS="500000", PAIRS="1")
 
 
-main("bench", [closed_counts, words_and_mistakes, standstill_is_seen, nobody_is_there, throughput_script, growth_script, peers_script])
+main("bench", [closed_counts, words_and_mistakes, standstill_is_seen, worker_dies_under_it, nobody_is_there, throughput_script, growth_script, peers_script])
