@@ -278,7 +278,7 @@ static int load_connect(struct load *l, struct failure *failure)
   struct muster_counts counts = {0};
   o.on_verdict = on_verdict;
   o.on_given_back = on_given_back;
-  o.shard_patience_ms = l->o->timeout_s * 1000;
+  o.shard_patience_ms = l->o->timeout_s * 750; /* before the time-out is up: the cause is told, and not the silence that comes of it */
   o.context = l;
   int status = muster_client_create(&l->client, &o, error);
   if (status != MUSTER_OK)
@@ -338,8 +338,8 @@ int load_run(struct load_result *result, const struct load_options *options, str
       status = MUSTER_ERR_TIMEOUT;
     if (result->given_back && status == MUSTER_ERR_TIMEOUT)
       failure_set(failure, status,
-                  "a shard of the node is down for %u s (BUSY_SHARD_DOWN); `muster status' there says why; %llu records have no verdict",
-                  options->timeout_s, (unsigned long long)(result->counts.in_flight + result->given_back));
+                  "a shard of the node stays down (BUSY_SHARD_DOWN); `muster status' there says why; %llu records have no verdict",
+                  (unsigned long long)(result->counts.in_flight + result->given_back));
     else if (status == MUSTER_ERR_TIMEOUT)
       failure_set(failure, status, "no answer came for %u s; %llu records have no verdict", options->timeout_s,
                   (unsigned long long)result->counts.in_flight);

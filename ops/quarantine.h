@@ -37,9 +37,10 @@ uint32_t ops_quarantine_reason(const char *word);
 struct ops_quarantine_damage {
   bool quiet;       /* set before: it is counted only */
   uint64_t entries; /* damaged ones */
-  uint32_t shards;  /* in which more are behind damaged pages */
+  uint32_t shards;  /* that cannot be read, or not to their end */
 };
-/* Reads the quarantine of each shard in turn; stops where each answers non-zero and returns that, or a failure. What is damaged is told, and stops nothing. */
+/* Reads the quarantine of each shard in turn; stops where each answers non-zero and returns that, or a failure. What is damaged is told, and stops nothing. The shards are those of
+ * ops_shards_open_some. */
 int ops_quarantine_each(struct ops_shards *s, int (*each)(void *context, const struct store_refused *entry), void *context,
                         struct ops_quarantine_damage *damage, struct failure *failure);
 /* The exit code of a command that has told of it: 1 in the place of 0. */

@@ -161,11 +161,12 @@ int ops_quarantine_each(struct ops_shards *s, int (*each)(void *context, const s
   struct reading reading = {.each = each, .context = context, .damage = damage};
   for (uint32_t shard = 0; shard < s->count; shard++) {
     struct failure why = FAILURE_NONE;
-    const int status = store_reader_quarantine_past(s->reader[shard], read_entry, pass_damaged, &reading, &why);
-    if (status == MUSTER_ERR_CORRUPT) {
+    const int status = s->reader[shard] ? store_reader_quarantine_past(s->reader[shard], read_entry, pass_damaged, &reading, &why)
+                                        : ops_shards_why(s, shard, &why);
+    if (status == MUSTER_ERR_CORRUPT || !s->reader[shard]) {
       damage->shards++;
       if (!damage->quiet)
-        ops_complain("quarantine", "%s; what stands behind that was passed over", why.text);
+        ops_complain("quarantine", "%s; %s was passed over", why.text, s->reader[shard] ? "what stands behind that" : "this shard");
     } else if (status < 0) {
       return failure_set(failure, status, "the quarantine of shard %u cannot be read: %s", shard,
                          why.text[0] ? why.text : muster_status_text(status));

@@ -72,10 +72,9 @@ static struct ops_restart_decision gave_out(struct ops_restart *r, enum ops_rest
 {
   const bool may_pass = verdict == RESTART_STARTS_USED_UP;
   r->given_up++;
-  return (struct ops_restart_decision){.verdict = verdict,
-                                       .delay_ms = may_pass ? rarer(r, r->given_up > r->row ? r->given_up : r->row) : r->rarely_ms,
-                                       .down = true,
-                                       .exit_code = exit_code};
+  const uint32_t row = r->given_up > r->row ? r->given_up : r->row;
+  return (struct ops_restart_decision){
+      .verdict = verdict, .delay_ms = may_pass ? rarer(r, row) : r->rarely_ms, .down = true, .exit_code = exit_code};
 }
 
 /* Strangers can bring it about, so that it says nothing of this child's data or configuration. */

@@ -438,7 +438,7 @@ def damaged_pages(t):
             text = done.text() if command == ["verify"] else ""
             what = f"way {i}: {command} ended with {done.code}: {text[-1000:]} {done.error()[-1000:]}"
             # 76: the bit was one of the format's number, which is told as another version's
-            check(done.code in ((0, 1) if text or command == ["quarantine", "list"] else (0, 65)) or (done.code == 76 and "format" in done.error()), what)
+            check(done.code in ((0, 1) if command in (["verify"], ["quarantine", "list"]) else (0, 65)) or (done.code == 76 and "format" in done.error()), what)
             check("anitizer" not in done.error(), what)
             if text:
                 seen += done.code != 0

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 
-from harness import ROOT, SLOW, Skipped, check, check_equal, main, number, wait_until
+from harness import ROOT, SLOW, Skipped, check, check_equal, main, number
 
 
 def bench(t, *arguments, code=0):
@@ -72,24 +72,18 @@ def standstill_is_seen(t):
 
 def worker_dies_under_it(t):
     """workers that die under a load are no fault of the store: bench goes on, says what that was, and ends well; one that stays away ends it with 75"""
-    node = t.node("--workers", "2", "-s", "node.shard_retry_ms=1000")
-    records = 200000
-    load = t.popen("bench", "--window", "16", "--records", str(records), "--batch", "100", "--duplicates", "2", "--json", "-", stdout=-1, stderr=-1)
-    killed = 0
-    while load.poll() is None and killed < 8:
-        accepted = t.status(code=None)["records_accepted"]
-        wait_until(lambda: load.poll() is not None or t.status(code=None)["records_accepted"] > accepted, 20, "records to be accepted")
-        killed += node.kill("worker", killed % 2) is not None
-    out, error = load.communicate(timeout=120 * SLOW)
-    check_equal(load.returncode, 0, f"exit of bench: {error.decode()} {out.decode()[:500]}")
-    counts = json.loads(out)["counts"]
-    check_equal(counts["accepted"] + counts["duplicate"], records, "verdicts")
-    check(killed > 1, "no worker was killed under the load")
+    once = t.path("once")
+    os.mkdir(once)
+    node = t.node("--workers", "2", variant="faults", env={"MUSTER_FAULT": "worker.after-commit:kill:20", "MUSTER_FAULT_ONCE_DIR": once})
+    done = t.muster("bench", "--window", 4, "--records", 30000, "--batch", 100, "--json", "-")
+    counts = json.loads(done.out)["counts"]
+    check_equal(os.listdir(once), ["worker.after-commit"], "a worker died between its commit and its answer")
+    check(counts["answers_lost"] > 0 and f"{counts['answers_lost']} records were told DUPLICATE of their own first sending" in done.error(), f"{counts} {done.error()}")
+    check_equal(counts["accepted"] + counts["answers_lost"], 30000, "verdicts")
     node.stop()
-    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), counts["accepted"] + counts["answers_lost"], "stored once, as bench says")
-    path = os.path.join(t.data, "store", "shard-1", "data.mdb")
-    os.rename(path, t.path("aside"))
-    t.node("-s", "node.shard_retry_ms=1000")
+    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 30000, "stored once")
+    os.rename(os.path.join(t.data, "store", "shard-1", "data.mdb"), t.path("aside"))
+    t.node()
     done = t.muster("bench", "--window", "4", "--records", "20000", "--seed", "9", "--timeout", "1", code=75, timeout=30)
     check("BUSY_SHARD_DOWN" in done.error() and "have no verdict" in done.error(), done.error())
 
