@@ -5,8 +5,9 @@
  *
  * A child that cannot even start is a fault that a restart does not mend. Where the node can go on without it (one shard of several) it is tried
  * again all the same, rarely: what passes by itself heals, and what does not fills no log. One that can start and dies again and again with nothing
- * in hand is crash-looping: it is told as down, and waits twice as long before each start, until it has served for a good while. A death with records in hand is how a record that kills its worker is found: that costs some 18 deaths within
- * seconds and ends with the record set aside and known, so it must pass, for several records, too. It has a bound of its
+ * in hand is crash-looping: it is told as down, and waits twice as long before each start, until it has served for a good while.
+ *
+ * A death with records in hand is how a record that kills its worker is found: that costs some 18 deaths within seconds and ends with the record set aside and known, so it must pass, for several records, too. It has a bound of its
  * own, as each record that is set aside so is one that was never read: past it the worker, not the records, is at fault. One that ends
  * with EX_TEMPFAIL lacks what comes back by itself (room on the disk, a lock that a process before it still has): it is
  * tried again for as long as that takes, and counts towards no limit. A worker that was ready and met a storage error

@@ -5,7 +5,7 @@
  * own ("run") with the node's state and the number of restarts.
  *
  * What is at fault with one shard stays with it. Whatever its worker dies of, once the shard has been made (damage, a storage
- * error, no permission, another format's number, a crash at each start, data that is not there), the others serve on, its
+ * error, no permission, another format's number, a crash at each start, a crash loop, a disk that hangs, data that is not there), the others serve on, its
  * records are told BUSY, it is noted (ops/outage.h) and tried again, rarely where nothing but people can mend it. The node
  * does not start, or ends, for what is the whole node's: what `muster run` finds before any child (lock, mode and owner of
  * the directory, settings, number of workers, shards of different nodes or in the wrong place), a worker that refuses the
