@@ -207,6 +207,8 @@ static json_t *json_result(const struct arguments *a, const struct load_result *
                 (json_int_t)r->counts.accepted, "duplicate", (json_int_t)r->counts.duplicate, "conflict", (json_int_t)r->counts.conflict,
                 "invalid", (json_int_t)r->counts.invalid, "busy_answers", (json_int_t)r->counts.busy_answers, "sent_again",
                 (json_int_t)r->counts.sent_again, "reconnects", (json_int_t)r->counts.reconnects);
+  json_object_set_new(counts, "answers_lost",
+                      json_integer((json_int_t)(r->own && r->counts.duplicate > r->resends ? r->counts.duplicate - r->resends : 0)));
   return json_pack("{s:o,s:o,s:f,s:f,s:f,s:f,s:o,s:o,s:o}", "settings", settings, "counts", counts, "seconds", seconds, "records_per_s",
                    (double)r->latency.count / seconds, "worst_stall_ms", ms(r->stall_ns), "generator_cpu_s", r->cpu_s, "latency",
                    json_histogram(&r->latency), "offered_late", json_histogram(&r->late), "samples", json_samples(r));
@@ -234,8 +236,16 @@ static int write_json(const struct arguments *a, const struct load_result *r)
 
 static int judge(const struct load_result *r)
 {
-  if (r->counts.accepted + r->counts.duplicate == r->counts.submitted && r->counts.duplicate == r->resends)
+  const bool whole = r->counts.accepted + r->counts.duplicate == r->counts.submitted;
+  if (whole && r->counts.duplicate == r->resends)
     return EX_OK;
+  if (whole && r->counts.duplicate > r->resends && r->own) {
+    ops_complain(NAME,
+                 "%" PRIu64 " records were told DUPLICATE of their own first sending, whose answer was lost: a process of the node or a "
+                 "connection went meanwhile; every record is stored once, and the figures hold what that has cost",
+                 r->counts.duplicate - r->resends);
+    return EX_OK;
+  }
   ops_complain(NAME,
                "%" PRIu64 " records were sent again and %" PRIu64 " were told DUPLICATE: other records of this seed are in the store "
                "already, or the node is wrong; take a fresh store or another --seed",

@@ -26,9 +26,10 @@ struct load {
   double interval_ns; /* open loop, between two records */
   uint64_t *given_ns; /* closed loop: when a batch was handed over, by its number modulo groups */
   uint64_t groups;
-  uint64_t answered, group; /* group: of the last verdict, plus one */
-  uint64_t heard_ns;        /* when that was */
-  uint64_t moved, moved_ns; /* of the time-out */
+  uint64_t answered, group;                                           /* group: of the last verdict, plus one */
+  uint64_t heard_ns;                                                  /* when that was */
+  uint64_t moved, moved_ns;                                           /* of the time-out */
+  uint64_t accepted_from[LIMIT_SHARDS], duplicate_from[LIMIT_SHARDS]; /* the lowest sequences told, 0: none yet */
   uint64_t next_sample;
   uint32_t sample_room;
   struct histogram sample; /* since the last mark */
@@ -60,10 +61,35 @@ static uint64_t due_ns(const struct load *l, uint64_t place) { return l->start_n
 
 static bool sample_due(const struct load *l) { return l->o->rate > 0 ? l->heard_ns >= l->next_sample : l->answered >= l->next_sample; }
 
+static void note_lowest(uint64_t from[LIMIT_SHARDS], const struct muster_verdict *v)
+{
+  if (v->shard < LIMIT_SHARDS && (!from[v->shard] || v->sequence < from[v->shard]))
+    from[v->shard] = v->sequence;
+}
+
+/* Sequences of a shard rise with time. A record that was stored while its answer was lost, as when its worker died, is told DUPLICATE with a sequence of this
+ * load; one that was there before has a lower one than all that this load has stored. */
+static bool duplicates_are_own(const struct load *l)
+{
+  for (uint32_t i = 0; i < LIMIT_SHARDS; i++)
+    if (l->duplicate_from[i] && (!l->accepted_from[i] || l->duplicate_from[i] < l->accepted_from[i]))
+      return false;
+  return true;
+}
+
+static void on_given_back(void *context, uint64_t tag, uint32_t reason)
+{
+  struct load *l = context;
+  (void)tag, (void)reason;
+  l->r->given_back++;
+}
+
 /* The verdicts of an answer come one after the other: one look at the clock is enough for them. */
 static void on_verdict(void *context, const struct muster_verdict *v)
 {
   struct load *l = context;
+  if (v->verdict == MUSTER_ACCEPTED || v->verdict == MUSTER_DUPLICATE)
+    note_lowest(v->verdict == MUSTER_ACCEPTED ? l->accepted_from : l->duplicate_from, v);
   uint64_t group = v->tag / l->batch + 1;
   if (group != l->group) {
     uint64_t now = clock_monotonic_ns();
@@ -94,7 +120,7 @@ static bool moves(struct load *l)
     l->moved = heard;
     l->moved_ns = now;
   }
-  return now - l->moved_ns < l->o->timeout_s * SECOND_NS;
+  return now - l->moved_ns < l->o->timeout_s * SECOND_NS && !l->r->given_back;
 }
 
 /* Time with nothing in flight is no stall. */
@@ -251,6 +277,8 @@ static int load_connect(struct load *l, struct failure *failure)
   struct muster_options o = l->o->client;
   struct muster_counts counts = {0};
   o.on_verdict = on_verdict;
+  o.on_given_back = on_given_back;
+  o.shard_patience_ms = l->o->timeout_s * 750; /* before the time-out is up: the cause is told, and not the silence that comes of it */
   o.context = l;
   int status = muster_client_create(&l->client, &o, error);
   if (status != MUSTER_OK)
@@ -305,7 +333,14 @@ int load_run(struct load_result *result, const struct load_options *options, str
       result->resends += supply_resend(&l->supply, place);
     if (l->sample.count)
       sample_take(l);
-    if (status == MUSTER_ERR_TIMEOUT)
+    result->own = duplicates_are_own(l);
+    if (status == MUSTER_OK && result->given_back)
+      status = MUSTER_ERR_TIMEOUT;
+    if (result->given_back && status == MUSTER_ERR_TIMEOUT)
+      failure_set(failure, status,
+                  "a shard of the node stays down (BUSY_SHARD_DOWN); `muster status' there says why; %llu records have no verdict",
+                  (unsigned long long)(result->counts.in_flight + result->given_back));
+    else if (status == MUSTER_ERR_TIMEOUT)
       failure_set(failure, status, "no answer came for %u s; %llu records have no verdict", options->timeout_s,
                   (unsigned long long)result->counts.in_flight);
     else if (status != MUSTER_OK)

@@ -25,7 +25,7 @@ struct load_options {
   bool encode;             /* closed loop: a record is a struct of fields until the library encodes it, within the clock */
   double rate;             /* records a second of the open loop; 0: closed */
   uint64_t sample_records; /* closed loop: a sample every so many records; open loop: one a second, whatever stands here */
-  uint32_t timeout_s;      /* no answer for so long ends the load */
+  uint32_t timeout_s;      /* no answer for so long, or a shard that is down for so long, ends the load */
   void (*on_progress)(void *context, const struct muster_counts *counts);
   void *context;
 };
@@ -33,6 +33,8 @@ struct load_options {
 struct load_result {
   struct muster_counts counts;
   uint64_t resends;    /* of counts.submitted */
+  bool own;            /* every DUPLICATE names a copy that was stored during the load, as far as addresses tell */
+  uint64_t given_back; /* records whose shard stayed down */
   uint64_t elapsed_ns; /* from the first record offered to the last verdict */
   uint64_t stall_ns;   /* the longest time without a verdict, records being in flight */
   double cpu_s;        /* of this process, meanwhile */

@@ -5,12 +5,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 
 #define CHILD_LIFELINE_FD 3
@@ -140,6 +142,7 @@ int child_init(struct child *c, uv_loop_t *loop, const char *data_path, const ch
   c->counters = NULL;
   c->data = (struct datadir){.lock_fd = -1};
   c->has_lifeline = false;
+  c->opening_ns = 0;
   c->failure = failure;
   memset(&c->lifeline, 0, sizeof c->lifeline); /* data stays NULL until a handle is open: child_finish closes what is open */
   memset(&c->term, 0, sizeof c->term);
@@ -166,6 +169,22 @@ static void child_say(struct child *c, char *line)
     log_event(LOG_WARN, "child.unheard", "cause=\"%s\"", put < 0 ? uv_strerror(put) : "cut");
 }
 
+void child_opening(struct child *c, const char *format, ...)
+{
+  char line[160] = CHILD_OPENING;
+  const uint64_t now_ns = clock_monotonic_ns();
+  va_list arguments;
+  if (c->opening_ns && now_ns - c->opening_ns < CHILD_BEAT_MS * UINT64_C(1000000))
+    return;
+  c->opening_ns = now_ns;
+  counters_beat(c->counters);
+  va_start(arguments, format);
+  vsnprintf(line + sizeof CHILD_OPENING - 1, sizeof line - sizeof CHILD_OPENING, format, arguments);
+  va_end(arguments);
+  strcat(line, "\n");
+  child_say(c, line);
+}
+
 void child_ready(struct child *c)
 {
   char line[] = CHILD_READY "\n";
@@ -175,10 +194,10 @@ void child_ready(struct child *c)
 
 static void child_say_failure(struct child *c)
 {
-  char line[sizeof c->failure->text + sizeof CHILD_FAILED + 1];
+  char line[sizeof c->failure->text + sizeof CHILD_FAILED + 16];
   if (c->failure == NULL || c->failure->status == MUSTER_OK)
     return;
-  snprintf(line, sizeof line, CHILD_FAILED "%s\n", c->failure->text);
+  snprintf(line, sizeof line, CHILD_FAILED "%d: %s\n", c->failure->status, c->failure->text);
   child_say(c, line);
 }
 

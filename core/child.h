@@ -1,6 +1,6 @@
 /*
  * What every process that the supervisor starts does the same way: the lifeline (descriptor 3, a pipe whose other end
- * the supervisor holds: it says "ready" on it once, or why it cannot start, and an end of file on it means that the
+ * the supervisor holds: it says "ready" on it once, how far its start has come, or why it cannot start, and an end of file on it means that the
  * supervisor is gone, so the process stops), SIGTERM as the order to drain, SIGINT ignored (the terminal sends it to the whole group, the
  * supervisor decides), the settings from run/node.conf, the counter page and its heartbeat. Owner: the role's main
  * function, for the life of the process. Without descriptor 3 (tests, by hand) it works the same and says nothing.
@@ -16,7 +16,8 @@
 
 /* The lines that it may say. */
 #define CHILD_READY "ready"
-#define CHILD_FAILED "failed: " /* and the sentence of the failure */
+#define CHILD_FAILED "failed "    /* the status of the failure as a number, ": ", and its sentence */
+#define CHILD_OPENING "opening: " /* and what its start is at */
 
 struct child {
   uv_loop_t *loop;
@@ -32,6 +33,7 @@ struct child {
   uv_signal_t term, interrupt;
   uv_timer_t beat;
   bool has_lifeline;
+  uint64_t opening_ns;           /* when it said last how far it is */
   const struct failure *failure; /* the caller's, of the whole start */
 };
 
@@ -49,6 +51,8 @@ struct child_place child_options(int argc, char **argv, const char *doc, const c
  * On failure nothing stays open. failure is that of the caller's whole start and is kept: where it is set by child_finish, the supervisor is
  * told its sentence, so it must live until then (NULL: nothing is told). */
 int child_init(struct child *c, uv_loop_t *loop, const char *data_path, const char *role, struct failure *failure);
+/* A start that takes its time says how far it is: once a second goes to the supervisor, with a heartbeat, and the rest is dropped. */
+void child_opening(struct child *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void child_ready(struct child *c);  /* state SERVING, and "ready\n" on the lifeline */
 void child_finish(struct child *c); /* closes the handles (runs the loop until they are closed) and the page */
 

@@ -52,6 +52,8 @@ static const struct config_key config_keys[] = {
     NUMBER("node", frozen_ms, 1000, 86400000, 10000, "ms",
            "A worker or ingest that a signal (SIGSTOP) has stopped for so long is killed and started again"),
     TEXT("node", log_level, CONFIG_LEVEL, "info", "Lines below this level are not written: debug, info, warn, error"),
+    NUMBER("node", opening_ms, 1000, 86400000, 30000, "ms",
+           "A shard that is not open after so long is told as down and the others serve, while it goes on opening"),
     NUMBER("node", shard_retry_ms, 1000, 3600000, 60000, "ms", "A shard that cannot be opened is tried again after so long"),
     SIZE("ingest", budget_bytes, LIMIT_WIRE_BYTES, 1024 * LIMIT_GIB, 256 * LIMIT_MIB,
          "Batches held in memory by one ingest; past it submitters are told BUSY"),

@@ -19,6 +19,7 @@ struct config {
   char listen[256];   /* "tcp://127.0.0.1:7411" of ingest 0, the next has the next port; "none": no tcp; port 0: any free port */
   uint32_t frozen_ms; /* a worker or ingest that a signal has stopped for so long is killed and started again */
   char log_level[8];
+  uint32_t opening_ms;     /* a shard that is not open after so long is told as down, and goes on opening */
   uint32_t shard_retry_ms; /* a shard that is down is tried again after so long at the latest */
   /* [ingest] */
   uint64_t budget_bytes;   /* bytes of batches held in memory, per ingest */

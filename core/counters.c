@@ -59,7 +59,7 @@ static struct counters_page *counters_map_former(int fd, const char *role)
   struct counters_page *page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (page == MAP_FAILED || (counters_page_known(page) && strcmp(page->role, role) == 0 &&
                              !counters_alive(atomic_load_explicit(&page->pid, memory_order_relaxed),
-                                             atomic_load_explicit(&page->start_ticks, memory_order_relaxed))))
+                                             atomic_load_explicit(&page->start_ticks, memory_order_relaxed), NULL)))
     return page;
   munmap(page, sizeof *page);
   return MAP_FAILED;

@@ -40,7 +40,8 @@ struct counters_snapshot {
   char role[24]; /* "ingest-0" */
   uint32_t pid;
   enum process_state state;
-  bool alive;         /* the process that wrote it still runs */
+  bool alive;         /* the process that wrote it still runs, as far as the system tells */
+  bool certain;       /* alive, and by its start it is that very process; else another one may have its pid */
   int64_t started_us; /* wall clock: a stamp, by which nobody may measure */
   uint64_t uptime_s;  /* how long that process has run; 0 where it is dead */
   int64_t beat_us;    /* wall clock of the last heartbeat */

@@ -47,8 +47,10 @@ bool counters_page_known(const struct counters_page *page)
          memchr(page->role, '\0', sizeof page->role) != NULL;
 }
 
-bool counters_alive(uint32_t pid, uint64_t start_ticks)
+bool counters_alive(uint32_t pid, uint64_t start_ticks, bool *certain)
 {
   const uint64_t ticks = counters_start_ticks(pid);
+  if (certain)
+    *certain = ticks != 0 && ticks == start_ticks && ticks != TICKS_UNKNOWN;
   return ticks != 0 && (ticks == start_ticks || ticks == TICKS_UNKNOWN || start_ticks == TICKS_UNKNOWN);
 }

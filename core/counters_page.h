@@ -43,6 +43,7 @@ bool counters_role_valid(const char *role);
 
 /* The start time of a process in clock ticks since boot; 0 where there is none, or it is dead and only not waited for yet. */
 uint64_t counters_start_ticks(uint32_t pid);
-bool counters_alive(uint32_t pid, uint64_t start_ticks); /* that process, and no later one with its pid */
+/* That process, and no later one with its pid. Where that cannot be told: true, and *certain (NULL: nobody asks) is false. */
+bool counters_alive(uint32_t pid, uint64_t start_ticks, bool *certain);
 
 #endif

@@ -53,12 +53,12 @@ static bool counters_copy_patiently(const struct counters_page *page, struct cou
   bool copied = false;
   for (int tries = 0; tries < PAGE_TRIES_BUSY && !copied; tries++)
     copied = counters_copy(page, out, &start_ticks);
-  out->alive = counters_alive(out->pid, start_ticks);
+  out->alive = counters_alive(out->pid, start_ticks, &out->certain);
   /* A dead writer ends no bracket, so one more look is the last word on it, unless another process has taken the page over. */
   for (int tries = 0; !copied && tries < (out->alive ? PAGE_TRIES_PAUSED : 1); tries++) {
     nanosleep(&(struct timespec){.tv_nsec = PAGE_PAUSE_NS}, NULL);
     copied = counters_copy(page, out, &start_ticks);
-    out->alive = counters_alive(out->pid, start_ticks);
+    out->alive = counters_alive(out->pid, start_ticks, &out->certain);
   }
   out->uptime_s = out->alive ? counters_uptime_s(start_ticks) : 0;
   return copied;

@@ -113,6 +113,13 @@ static uint64_t datadir_hash(const char *text)
   return hash;
 }
 
+/* Where the runtime directory is gone no node runs, and run/ names sockets that nobody else can put there. */
+static void datadir_find_sockets(struct datadir *d)
+{
+  if (!datadir_read_sockets(d))
+    datadir_path(d, d->sockets, "run");
+}
+
 static int datadir_make_sockets(const char *folder, struct failure *failure)
 {
   if (mkdir(folder, 0700) != 0 && errno != EEXIST)
@@ -122,7 +129,7 @@ static int datadir_make_sockets(const char *folder, struct failure *failure)
 }
 
 /* Chosen once and written down, so that every process finds them, whatever its own environment says. */
-static int datadir_choose_sockets(struct datadir *d, struct failure *failure)
+int datadir_choose_sockets(struct datadir *d, struct failure *failure)
 {
   char note[LIMIT_PATH_BYTES];
   datadir_path(d, note, "run/sockets");
@@ -176,9 +183,7 @@ int datadir_open(struct datadir *d, const char *path, struct failure *failure)
   const int status = datadir_resolve(d, path, false, failure);
   if (status != MUSTER_OK)
     return status;
-  /* Where the runtime directory is gone no node runs, and run/ names sockets that nobody else can put there. */
-  if (!datadir_read_sockets(d))
-    datadir_path(d, d->sockets, "run");
+  datadir_find_sockets(d);
   return MUSTER_OK;
 }
 
@@ -280,7 +285,9 @@ int datadir_create(struct datadir *d, const char *path, struct failure *failure)
     status = durable_sync_folder(d->root, failure);
   if (status == MUSTER_OK)
     status = datadir_sync_name(d->root, failure);
-  return status == MUSTER_OK ? datadir_choose_sockets(d, failure) : status;
+  if (status == MUSTER_OK)
+    datadir_find_sockets(d);
+  return status;
 }
 
 void datadir_close(struct datadir *d)

@@ -38,10 +38,12 @@ int datadir_name(char out[LIMIT_PATH_BYTES], const char *option, struct failure 
 /* Opens an existing directory for reading. MUSTER_ERR_NOT_FOUND, also for one with files none of which is a node's, whatever its
  * mode; owner and mode are checked: MUSTER_ERR_DENIED. An empty one is opened. */
 int datadir_open(struct datadir *d, const char *path, struct failure *failure);
-/* Creates what is missing (0700, parents not), checks owner, mode, that it is writable, and chooses the sockets' directory.
+/* Creates what is missing (0700, parents not), checks owner, mode, and that it is writable; sockets as by datadir_open.
  * MUSTER_ERR_CREATE for a directory with files none of which is a node's; MUSTER_ERR_CORRUPT for one that was in use and has no store/, which is not
  * made anew. */
 int datadir_create(struct datadir *d, const char *path, struct failure *failure);
+/* Where the sockets of the next node live, and makes that directory. Written down below run/, so nothing of a former node may run any more. */
+int datadir_choose_sockets(struct datadir *d, struct failure *failure);
 /* Removes the sockets and, where they are in a runtime directory, that and its note. For the supervisor, once nothing serves any more. */
 void datadir_remove_sockets(const struct datadir *d);
 void datadir_close(struct datadir *d); /* lets go of the lock */

@@ -52,17 +52,18 @@ static bool was_made(const struct node *n, uint32_t shard)
   return store_was_created(path);
 }
 
-void ops_deaths_init(struct node *n, uint64_t absent, uint32_t retry_ms)
+void ops_deaths_init(struct node *n, uint64_t absent, const struct config *config)
 {
   ops_outages_init(&n->outages, n->data, n->page);
   uint32_t noted = 0;
   n->made = absent;
+  n->opening_ms = config->opening_ms;
   if (datadir_note_read(n->data, &noted, NULL) == MUSTER_OK && noted == n->workers)
     n->made = UINT64_MAX;
   for (uint32_t i = 0; i < n->workers; i++) {
     n->made |= (uint64_t)was_made(n, i) << i;
     n->worker[i].on_due = ops_deaths_start_worker;
-    n->worker[i].restart.rarely_ms = retry_ms;
+    n->worker[i].restart.rarely_ms = config->shard_retry_ms;
   }
 }
 
@@ -71,28 +72,86 @@ void ops_deaths_worker_ready(struct node *n, const struct ops_process *p)
   n->made |= (uint64_t)was_made(n, p->index) << p->index;
   n->lost &= ~(UINT64_C(1) << p->index);
   n->ready_ms[p->index] = uv_now(&n->loop);
-  if (!p->restart.storage_row) /* else it has been ready before, and met the same again; see ops_deaths_look */
+  n->began_ms[p->index] = 0;
+  if (!(n->unsteady >> p->index & 1)) /* else it has been ready before, and died all the same; see ops_deaths_look */
     ops_outages_end(&n->outages, p->index);
+}
+
+static void note(struct node *n, uint32_t shard, const struct ops_outage *outage)
+{
+  ops_outages_note(&n->outages, shard, outage);
+  ops_supervise_go_on_starting(n);
+}
+
+static void note_opening(struct node *n, const struct ops_process *p)
+{
+  struct ops_outage outage = {.kind = OUTAGE_OPENING};
+  const bool stopped = p->state == 'T', said = p->opening[0] != '\0';
+  const char *doing = stopped           ? "its worker is stopped by a signal"
+                      : said            ? p->opening
+                      : p->state == 'D' ? "its worker waits for its disk"
+                                        : "its worker runs and has not said how far it is";
+  snprintf(outage.cause, sizeof outage.cause, "it has not been opened within %u s: %s%s%s", (n->opening_ms + 999) / 1000, doing,
+           stopped && said ? "; it said last: " : "", stopped && said ? p->opening : "");
+  note(n, p->index, &outage);
+}
+
+static uint32_t quiet_ms(const struct ops_process *p)
+{
+  return p->restart.rarely_ms < RESTART_QUIET_MS ? p->restart.rarely_ms : RESTART_QUIET_MS;
 }
 
 void ops_deaths_look(struct node *n)
 {
-  for (uint32_t i = 0; i < n->workers; i++)
-    if (n->worker[i].ready && uv_now(&n->loop) - n->ready_ms[i] >= RESTART_QUIET_MS)
+  const uint64_t now_ms = uv_now(&n->loop);
+  for (uint32_t i = 0; i < n->workers && n->phase < DRAINING_INGESTS; i++) {
+    const struct ops_process *p = &n->worker[i];
+    if (p->ready && now_ms - n->ready_ms[i] >= quiet_ms(p)) {
+      n->unsteady &= ~(UINT64_C(1) << i);
       ops_outages_end(&n->outages, i);
+    } else if (p->alive && !p->ready && n->began_ms[i] && now_ms - n->began_ms[i] >= n->opening_ms) {
+      note_opening(n, p);
+    }
+  }
 }
 
-static void cause_of(const struct ops_process *p, enum ops_restart_verdict verdict, char out[OUTAGE_CAUSE_BYTES])
+static enum ops_outage_kind kind_of(const struct ops_process *p)
+{
+  if (p->failed != MUSTER_OK)
+    return ops_outage_kind_of(p->failed);
+  if (p->signal)
+    return OUTAGE_CRASHING;
+  switch (p->exit_status) { /* where its word was not heard */
+  case EX_DATAERR: return OUTAGE_DAMAGED;
+  case EX_IOERR: return OUTAGE_DISK;
+  case EX_NOPERM: return OUTAGE_DENIED;
+  case EX_OSERR: return OUTAGE_MEMORY;
+  case EX_CONFIG: return OUTAGE_SETTINGS;
+  case EX_PROTOCOL: return OUTAGE_VERSION;
+  case EX_SOFTWARE: return OUTAGE_CRASHING;
+  default: return OUTAGE_OTHER;
+  }
+}
+
+static void note_death(struct node *n, const struct ops_process *p, const struct ops_restart_decision *decision)
 {
   char death[128];
+  struct ops_outage outage = {.kind = kind_of(p), .retry_ms = decision->delay_ms};
+  char *out = outage.cause;
   ops_process_death(p, death, sizeof death);
-  if (p->cause[0])
+  if (decision->looping)
+    snprintf(out, OUTAGE_CAUSE_BYTES, "its worker is crash-looping: it gets ready and dies, %" PRIu64 " times so far, last by %s%s%.380s",
+             p->restart.deaths, death, p->cause[0] ? ": " : "; look at the log's lines of role=", p->cause[0] ? p->cause : p->role);
+  else if (p->cause[0])
     snprintf(out, OUTAGE_CAUSE_BYTES, "%s", p->cause);
-  else if (verdict == RESTART_AGAIN || verdict == RESTART_FINAL)
+  else if (decision->verdict == RESTART_AGAIN || decision->verdict == RESTART_FINAL)
     snprintf(out, OUTAGE_CAUSE_BYTES, "its worker ended with %s; the log's lines of role=%s say why", death, p->role);
   else
-    snprintf(out, OUTAGE_CAUSE_BYTES, "its worker died %s, last by %s; look at the log's lines of role=%s", how_often(verdict), death,
-             p->role);
+    snprintf(out, OUTAGE_CAUSE_BYTES, "its worker died %s, last by %s; look at the log's lines of role=%s", how_often(decision->verdict),
+             death, p->role);
+  n->began_ms[p->index] = 0;
+  n->unsteady |= (uint64_t)p->was_ready << p->index;
+  note(n, p->index, &outage);
 }
 
 /* Its worker cannot serve, and what that is of concerns no other shard. false: no shard is left. */
@@ -106,22 +165,24 @@ void ops_deaths_start_worker(struct ops_process *p)
 {
   struct node *n = p->context;
   char path[LIMIT_PATH_BYTES];
+  struct ops_outage outage = {.kind = OUTAGE_MISSING, .retry_ms = p->restart.rarely_ms};
   if (!(n->made >> p->index & 1) || !ops_shards_lacks_data(n->data, p->index)) {
+    n->began_ms[p->index] = n->began_ms[p->index] ? n->began_ms[p->index] : uv_now(&n->loop);
     ops_process_start(p);
     return;
   }
   datadir_shard_path(n->data, path, p->index);
-  snprintf(p->cause, sizeof p->cause,
-           "shard %u is missing: %.300s holds no data, and this shard was in use; nothing was changed; put it back there", p->index, path);
+  snprintf(p->cause, sizeof p->cause, "shard %u is missing: %.300s holds no data, and this shard was in use; nothing was changed", p->index,
+           path);
   if (!lose(n, p) && n->phase < DRAINING_INGESTS) {
     give_up(n, p, (struct ops_restart_decision){.verdict = RESTART_FINAL, .exit_code = EX_DATAERR});
     return;
   }
-  ops_outages_note(&n->outages, p->index, p->restart.rarely_ms, p->cause);
-  if (n->phase >= DRAINING_INGESTS) /* nobody waits for it any more */
-    return;
-  ops_process_start_after(p, p->restart.rarely_ms);
-  ops_supervise_go_on_starting(n);
+  snprintf(outage.cause, sizeof outage.cause, "%s", p->cause);
+  n->began_ms[p->index] = 0;
+  if (n->phase < DRAINING_INGESTS) /* else nobody waits for it any more */
+    ops_process_start_after(p, p->restart.rarely_ms);
+  note(n, p->index, &outage);
 }
 
 static bool had_records_in_hand(const struct node *n, const struct ops_process *p)
@@ -142,7 +203,7 @@ static bool is_contained(const struct node *n, const struct ops_process *p)
 
 static void on_death_unasked(struct node *n, struct ops_process *p)
 {
-  char death[128], quoted[160], cause[OUTAGE_CAUSE_BYTES];
+  char death[128], quoted[160];
   const struct ops_restart_death what = {.exit_status = p->exit_status, .signal = p->signal, .holding = had_records_in_hand(n, p)};
   struct ops_restart_decision decision = ops_restart_died(&p->restart, uv_now(&n->loop), what);
   if (decision.wanting)
@@ -165,11 +226,8 @@ static void on_death_unasked(struct node *n, struct ops_process *p)
   counters_add(n->page, COUNTER_restarts, 1);
   counters_end(n->page);
   ops_process_start_after(p, decision.delay_ms);
-  if (decision.down && ops_node_is_worker(n, p)) {
-    cause_of(p, decision.verdict, cause);
-    ops_outages_note(&n->outages, p->index, decision.delay_ms, cause);
-    ops_supervise_go_on_starting(n);
-  }
+  if (decision.down && ops_node_is_worker(n, p))
+    note_death(n, p, &decision);
 }
 
 void ops_deaths_died(struct ops_process *p)

@@ -6,14 +6,17 @@
 #ifndef MUSTER_OPS_DEATHS_H
 #define MUSTER_OPS_DEATHS_H
 
+#include "core/config.h"
 #include "ops/node.h"
 
-/* Once the processes are initialised. absent: as of ops_supervise_run; retry_ms: the longest wait of a shard that is down. */
-void ops_deaths_init(struct node *n, uint64_t absent, uint32_t retry_ms);
+/* Once the processes are initialised. absent: as of ops_supervise_run; of config, the longest wait of a shard that is down, and how long one may be opened. */
+void ops_deaths_init(struct node *n, uint64_t absent, const struct config *config);
 /* A shard that was made and has no data is not begun anew: a worker might take an empty directory for a new store. It is down until the data is there. */
 void ops_deaths_start_worker(struct ops_process *p);
 void ops_deaths_worker_ready(struct node *n, const struct ops_process *p);
-void ops_deaths_look(struct node *n); /* once a beat: a shard that has served for a while is up again */
+/* Once a beat: a shard that has served for a while is up again, and one that is not open for too long is down. Its worker is let be: that a disk is slow,
+ * or an index large, is no reason to begin anew. */
+void ops_deaths_look(struct node *n);
 void ops_deaths_died(struct ops_process *p);
 
 #endif

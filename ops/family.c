@@ -28,20 +28,27 @@ static int family_lock(int fd, uint32_t wait_ms)
   return 0;
 }
 
+/* Those that still run, for people. */
 struct left {
-  char pids[256]; /* of those that still run, for people */
+  char sure[256];   /* by their pages they are a node's */
+  char unsure[256]; /* they have the pid of one, and may be anybody: nobody kills those */
   bool kill;
 };
 
-/* A page tells its process from another one that has the same pid by now. */
+static void add(char pids[256], const struct counters_snapshot *page)
+{
+  const size_t used = strlen(pids);
+  snprintf(pids + used, 256 - used, "%s%s with pid %" PRIu32, used ? ", " : "", page->role, page->pid);
+}
+
+/* A page tells its process from another one that has the same pid by now, where the system told when both have started. */
 static int on_page(void *context, const struct counters_snapshot *page)
 {
   struct left *left = context;
   if (!page->alive || (strncmp(page->role, "worker-", 7) != 0 && strncmp(page->role, "ingest-", 7) != 0))
     return 0;
-  const size_t used = strlen(left->pids);
-  snprintf(left->pids + used, sizeof left->pids - used, "%s%s with pid %" PRIu32, used ? ", " : "", page->role, page->pid);
-  if (left->kill)
+  add(page->certain ? left->sure : left->unsure, page);
+  if (left->kill && page->certain)
     kill((pid_t)page->pid, SIGKILL);
   return 0;
 }
@@ -51,7 +58,7 @@ static void look(const struct datadir *data, struct left *left)
   struct failure ignored = FAILURE_NONE;
   char path[LIMIT_PATH_BYTES];
   datadir_path(data, path, "run/counters");
-  left->pids[0] = '\0';
+  left->sure[0] = left->unsure[0] = '\0';
   counters_each(path, on_page, left, &ignored);
 }
 
@@ -65,8 +72,8 @@ static int claim(const struct datadir *data, uint32_t ends_ms, int fd, struct fa
   }
   if (error == EWOULDBLOCK) {
     look(data, &left);
-    log_event(LOG_WARN, "node.leftovers", "killed=\"%s\" cause=\"their supervisor is dead and they did not end in %u ms\"", left.pids,
-              ends_ms);
+    log_event(LOG_WARN, "node.leftovers", "killed=\"%s\" let_be=\"%s\" cause=\"their supervisor is dead and they did not end in %u ms\"",
+              left.sure, left.unsure, ends_ms);
     error = family_lock(fd, ends_ms);
   }
   if (!error)
@@ -75,10 +82,17 @@ static int claim(const struct datadir *data, uint32_t ends_ms, int fd, struct fa
     return failure_set_errno(failure, MUSTER_ERR_IO, error, "the lock %s/run/family.lock cannot be taken", data->root);
   left.kill = false;
   look(data, &left);
+  if (left.unsure[0])
+    return failure_set(
+        failure, MUSTER_ERR_LOCKED,
+        "processes of a node on %s that was killed still run, perhaps %s, which was not killed, as it cannot be told when it "
+        "has started, so that it may be another process; nothing was changed; end it if it is a muster of this directory "
+        "(ps -fp PID), and try again",
+        data->root, left.unsure);
   return failure_set(
       failure, MUSTER_ERR_LOCKED,
       "processes of a node on %s that was killed still run and cannot be ended%s%s; nothing was changed; try again when they are gone",
-      data->root, left.pids[0] ? ": " : "", left.pids);
+      data->root, left.sure[0] ? ": " : "", left.sure);
 }
 
 int ops_family_claim(const struct datadir *data, uint32_t ends_ms, int *fd, struct failure *failure)

@@ -2,7 +2,7 @@
  * The children of one node, as a family that ends together: they share a lock (run/family.lock) with their supervisor, which
  * each of them holds by an inherited descriptor for as long as it runs. A supervisor that was killed leaves children that end by themselves
  * (core/child.h); who starts the next node waits here until the last of them is gone, so that none of them removes a socket or a file that is the
- * next node's already. One that does not end, because it is frozen or cannot be, is killed. Process: supervisor.
+ * next node's already. One that does not end, because it is frozen or cannot be, is killed, if its page proves that it is one. Process: supervisor.
  */
 #ifndef MUSTER_OPS_FAMILY_H
 #define MUSTER_OPS_FAMILY_H

@@ -22,7 +22,7 @@ struct node {
   uv_loop_t loop;
   const struct datadir *data;
   const char *executable;
-  uint32_t workers, ingests, frozen_ms;
+  uint32_t workers, ingests, frozen_ms, opening_ms;
   int family_fd;
   struct ops_process worker[LIMIT_SHARDS], ingest[LIMIT_INGESTS];
   struct counters *page;
@@ -30,6 +30,9 @@ struct node {
   uint64_t made;                   /* shards that were created, a bit for each: the node goes on without them */
   uint64_t lost;                   /* shards that would have ended the node if they were its only one; until they are ready again */
   uint64_t ready_ms[LIMIT_SHARDS]; /* when the worker became ready last */
+  uint64_t began_ms
+      [LIMIT_SHARDS]; /* when it was started first since it was ready, or was noted as down; 0: it is ready, or waits for its start */
+  uint64_t unsteady;  /* shards that are down and were ready all the same: up is who has served for a while */
   enum phase phase;
   uv_signal_t term, interrupt, hangup;
   uv_timer_t beat, deadline;

@@ -14,14 +14,33 @@
 
 #define OUTAGE_CAUSE_BYTES 640u
 
+/* What kind of trouble it is, by what people can do about it; ops/outage.c has a word and a remedy for each. */
+enum ops_outage_kind {
+  OUTAGE_OTHER,
+  OUTAGE_MISSING,  /* its data is not there */
+  OUTAGE_DAMAGED,  /* its data is not what it was */
+  OUTAGE_DISK,     /* a read, write or sync failed */
+  OUTAGE_FULL,     /* no room */
+  OUTAGE_HELD,     /* another process has it */
+  OUTAGE_DENIED,   /* owner or mode */
+  OUTAGE_MEMORY,   /* none to be had */
+  OUTAGE_SETTINGS, /* they do not fit what is stored */
+  OUTAGE_VERSION,  /* another version wrote it */
+  OUTAGE_CRASHING, /* its worker dies of itself */
+  OUTAGE_OPENING,  /* its worker lives, and does not get ready */
+  OUTAGE_KINDS
+};
+
 struct ops_outage {
-  int64_t since_us;               /* wall clock */
-  uint32_t retry_ms;              /* after its last end, until it is tried again */
+  int64_t since_us;  /* wall clock */
+  uint32_t retry_ms; /* after its last end, until it is tried again; 0: it goes on trying */
+  enum ops_outage_kind kind;
   char cause[OUTAGE_CAUSE_BYTES]; /* one sentence; "" where it is not known */
 };
 
-/* What people can do about it, the same for every cause. */
-extern const char ops_outage_remedy[];
+const char *ops_outage_word(enum ops_outage_kind kind);   /* "disk-full" */
+const char *ops_outage_remedy(enum ops_outage_kind kind); /* what people can do about it */
+enum ops_outage_kind ops_outage_kind_of(int status);      /* of a muster_status */
 
 bool ops_outage_read(const struct datadir *d, uint32_t shard, struct ops_outage *out); /* false: it is not down, or not noted */
 
@@ -31,10 +50,11 @@ struct ops_outages {
   struct counters *page; /* "run", which counts them */
   uint64_t down;         /* a bit for each shard */
   int64_t since_us[LIMIT_SHARDS];
+  struct ops_outage last[LIMIT_SHARDS]; /* as it was noted last */
 };
 void ops_outages_init(struct ops_outages *o, const struct datadir *data, struct counters *page); /* forgets what a former run has noted */
-/* The shard is down, or still is: noted with the newest cause, logged the first time. */
-void ops_outages_note(struct ops_outages *o, uint32_t shard, uint32_t retry_ms, const char *cause);
+/* The shard is down, or still is: noted with the newest cause, logged the first time, and when the kind is another. outage->since_us is not looked at. */
+void ops_outages_note(struct ops_outages *o, uint32_t shard, const struct ops_outage *outage);
 void ops_outages_end(struct ops_outages *o, uint32_t shard); /* nothing where it is not down */
 
 #endif

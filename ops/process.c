@@ -43,9 +43,14 @@ static void on_closed(uv_handle_t *handle)
 
 static void hear_line(struct ops_process *p, const char *line)
 {
-  size_t failed = sizeof CHILD_FAILED - 1;
-  if (strncmp(line, CHILD_FAILED, failed) == 0)
-    snprintf(p->cause, sizeof p->cause, "%.*s", (int)sizeof p->cause - 1, line + failed);
+  const size_t opening = sizeof CHILD_OPENING - 1;
+  int status, sentence = 0;
+  if (sscanf(line, CHILD_FAILED "%d: %n", &status, &sentence) == 1 && sentence) {
+    p->failed = status;
+    snprintf(p->cause, sizeof p->cause, "%.*s", (int)sizeof p->cause - 1, line + sentence);
+  }
+  if (!p->ready && strncmp(line, CHILD_OPENING, opening) == 0)
+    snprintf(p->opening, sizeof p->opening, "%.*s", (int)sizeof p->opening - 1, line + opening);
   if (p->ready || strcmp(line, CHILD_READY) != 0)
     return;
   p->ready = true;
@@ -147,7 +152,9 @@ void ops_process_start(struct ops_process *p)
   p->waiting = false;
   p->stopped_looks = 0;
   p->heard_size = 0;
-  p->cause[0] = '\0';
+  p->cause[0] = p->opening[0] = '\0';
+  p->failed = MUSTER_OK;
+  p->state = 0;
   ops_restart_started(&p->restart);
   uv_pipe_init(p->loop, &p->lifeline, 0);
   p->handle.data = p->lifeline.data = p;
@@ -192,7 +199,9 @@ void ops_process_signal(struct ops_process *p, int signal)
 uint32_t ops_process_look(struct ops_process *p)
 {
   struct procstat stat;
-  const bool stopped = p->alive && p->closing == 0 && procstat_read((uint32_t)p->handle.pid, &stat) == PROCSTAT_TOLD && stat.state == 'T';
+  const bool told = p->alive && p->closing == 0 && procstat_read((uint32_t)p->handle.pid, &stat) == PROCSTAT_TOLD;
+  p->state = told ? stat.state : 0;
+  const bool stopped = told && stat.state == 'T';
   p->stopped_looks = stopped ? p->stopped_looks + 1 : 0;
   return p->stopped_looks;
 }

@@ -28,7 +28,10 @@ struct ops_process {
   bool alive, waiting, ready; /* waiting: for its next start */
   bool was_ready;
   int exit_status, signal;
-  char cause[512];        /* why it could not start, in its own words; "" where it did not say so in this life */
+  char cause[512];        /* why it could not start or go on, in its own words; "" where it did not say so in this life */
+  int failed;             /* and the status of that */
+  char opening[128];      /* how far its start has come, in its own words */
+  char state;             /* as proc(5) has it, when ops_process_look saw it last in this life; 0: not told */
   uint32_t stopped_looks; /* in a row that ops_process_look found it stopped */
 
   /* private */

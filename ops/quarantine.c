@@ -60,7 +60,11 @@ static const char doc[] =
     "running node within a second; without a node it is done when one starts. Replaying and dropping twice is harmless. "
     "Records that killed a worker are not replayed unless asked for by --reason KILLED_WORKER.\n"
     "\n"
-    "Exit code: 65 where some were refused again.\n"
+    "What is damaged in the store is named and passed over; muster verify says more.\n"
+    "\n"
+    "Exit code: 65 where some were refused again, or what is asked for may be damaged; 1 where all went well with what can be read, and "
+    "some "
+    "cannot.\n"
     "\n"
     "Example: muster quarantine replay --reason TIME_IN_FUTURE";
 
@@ -142,13 +146,24 @@ static const struct argp argp = {.options = options,
                                  .doc = doc,
                                  .children = children};
 
+/* What cannot be read of the shards hides none of the others. */
+static int open_shards(struct ops_shards *s, const char *option, struct failure *failure)
+{
+  char name[LIMIT_PATH_BYTES];
+  struct datadir data;
+  int status = datadir_name(name, option, failure);
+  if (status == MUSTER_OK)
+    status = datadir_open(&data, name, failure);
+  return status == MUSTER_OK ? ops_shards_open_some(s, &data, failure) : status;
+}
+
 int ops_quarantine_main(int argc, char **argv)
 {
   struct words w = {.o = {.rows = ROWS_DEFAULT, .timeout_ms = TIMEOUT_DEFAULT_MS}};
   struct failure failure = FAILURE_NONE;
   struct ops_shards shards;
   ops_options_parse(&argp, argc, argv, &w);
-  if (ops_shards_open(&shards, w.o.data, &failure) != MUSTER_OK)
+  if (open_shards(&shards, w.o.data, &failure) != MUSTER_OK)
     return ops_fail("quarantine", &failure);
   int code;
   if (strcmp(w.verb, "list") == 0)

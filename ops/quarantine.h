@@ -33,9 +33,18 @@ int ops_quarantine_drop(const struct ops_quarantine_options *o, struct ops_shard
 /* The number of a reason by its name or number; 0 where there is none. */
 uint32_t ops_quarantine_reason(const char *word);
 
-/* Reads the quarantine of each shard in turn; stops where each answers non-zero and returns that, or a failure. */
+/* What could not be read, and was gone past. */
+struct ops_quarantine_damage {
+  bool quiet;       /* set before: it is counted only */
+  uint64_t entries; /* damaged ones */
+  uint32_t shards;  /* that cannot be read, or not to their end */
+};
+/* Reads the quarantine of each shard in turn; stops where each answers non-zero and returns that, or a failure. What is damaged is told, and stops nothing. The shards are those of
+ * ops_shards_open_some. */
 int ops_quarantine_each(struct ops_shards *s, int (*each)(void *context, const struct store_refused *entry), void *context,
-                        struct failure *failure);
+                        struct ops_quarantine_damage *damage, struct failure *failure);
+/* The exit code of a command that has told of it: 1 in the place of 0. */
+int ops_quarantine_end(const struct ops_quarantine_damage *damage, int code);
 
 /* Entries that are to go, by shard. Zeroed: none. */
 struct ops_quarantine_names {

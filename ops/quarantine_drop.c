@@ -145,13 +145,14 @@ static int tell(struct ops_shards *s, const struct ops_quarantine_names *n, enum
   const bool done = a->done == a->count;
   struct failure failure = FAILURE_NONE;
   struct remaining remaining = {.n = n};
+  struct ops_quarantine_damage damage = {.quiet = true}; /* what was named could be read */
   char total[TABLE_NUMBER], gone[TABLE_NUMBER], left[TABLE_NUMBER];
   ops_table_number(total, n->total);
   if (!done && !datadir_node_pid(&s->data)) {
     printf("to be dropped when the node starts: %s (no node is running)\n", total);
     return EX_OK;
   }
-  if (ops_quarantine_each(s, count_remaining, &remaining, &failure) != MUSTER_OK)
+  if (ops_quarantine_each(s, count_remaining, &remaining, &damage, &failure) != MUSTER_OK)
     return ops_fail("quarantine", &failure);
   printf("dropped %s of %s\n", ops_table_number(gone, n->total - remaining.count), total);
   if (remaining.count == 0)
@@ -221,6 +222,7 @@ static bool find_submitter(struct dropping *d, struct ops_shards *s)
 int ops_quarantine_drop(const struct ops_quarantine_options *o, struct ops_shards *s)
 {
   struct dropping d = {.o = o};
+  struct ops_quarantine_damage damage = {0};
   struct failure failure = FAILURE_NONE;
   int code;
   if (!find_submitter(&d, s)) {
@@ -228,16 +230,18 @@ int ops_quarantine_drop(const struct ops_quarantine_options *o, struct ops_shard
                  o->submitter);
     return EX_NOINPUT;
   }
-  int status = ops_quarantine_each(s, choose, &d, &failure);
+  int status = ops_quarantine_each(s, choose, &d, &damage, &failure);
   if (status != MUSTER_OK) {
     failure_set(&failure, status, "the quarantine cannot be read: %s", muster_status_text(status));
     code = ops_fail("quarantine", &failure);
   } else if (d.names.total == 0) {
-    ops_complain("quarantine", "no entry is meant by that; `muster quarantine list' names those there are");
-    code = EX_NOINPUT;
+    const bool damaged = damage.entries + damage.shards;
+    ops_complain("quarantine", "no entry%s is meant by that; `muster quarantine list' names those there are",
+                 damaged ? " that can be read" : "");
+    code = damaged ? EX_DATAERR : EX_NOINPUT;
   } else {
     code = ops_quarantine_ask(s, &d.names, o->stored ? STORE_DROP_STORED : STORE_DROP_ALWAYS, o->timeout_ms);
   }
   ops_quarantine_names_finish(&d.names);
-  return ops_output_finish("quarantine", code);
+  return ops_output_finish("quarantine", ops_quarantine_end(&damage, code));
 }

@@ -157,7 +157,8 @@ int ops_quarantine_replay(const struct ops_quarantine_options *o, struct ops_sha
 {
   struct failure failure = FAILURE_NONE;
   struct replay r = {.o = o};
-  int code, status = ops_quarantine_each(s, gather, &r, &failure);
+  struct ops_quarantine_damage damage = {0};
+  int code, status = ops_quarantine_each(s, gather, &r, &damage, &failure);
   if (status != MUSTER_OK) {
     failure_set(&failure, status, "the quarantine cannot be read: %s", muster_status_text(status));
     code = ops_fail("quarantine", &failure);
@@ -169,5 +170,5 @@ int ops_quarantine_replay(const struct ops_quarantine_options *o, struct ops_sha
   }
   free(r.bytes);
   free(r.records);
-  return ops_output_finish("quarantine", code);
+  return ops_output_finish("quarantine", ops_quarantine_end(&damage, code));
 }

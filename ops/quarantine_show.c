@@ -15,6 +15,8 @@
 #include "proto/text.h"
 #include "proto/vocabulary.h"
 
+#define COMPLAINTS 20u /* damaged entries told one by one; the others are counted */
+
 static const char *field_name(uint32_t field)
 {
   const ProtobufCFieldDescriptor *descriptor = protobuf_c_message_descriptor_get_field(&muster__v1__encounter__descriptor, field);
@@ -131,17 +133,56 @@ static void print_groups(struct listing *l)
   ops_table_finish(&t);
 }
 
-int ops_quarantine_each(struct ops_shards *s, int (*each)(void *context, const struct store_refused *entry), void *context,
-                        struct failure *failure)
+struct reading {
+  int (*each)(void *context, const struct store_refused *entry);
+  void *context;
+  struct ops_quarantine_damage *damage;
+};
+
+static int read_entry(void *context, const struct store_refused *entry)
 {
+  const struct reading *reading = context;
+  return reading->each(reading->context, entry);
+}
+
+/* What is damaged of an entry may be its number. */
+static void pass_damaged(void *context, const struct store_refused *entry)
+{
+  struct ops_quarantine_damage *damage = ((const struct reading *)context)->damage;
+  damage->entries++;
+  if (!damage->quiet && damage->entries <= COMPLAINTS)
+    ops_complain("quarantine", "entry %u:%" PRIu64 " of submitter %u is damaged in the store and was passed over; run muster verify",
+                 entry->shard, entry->number, entry->submitter);
+}
+
+int ops_quarantine_each(struct ops_shards *s, int (*each)(void *context, const struct store_refused *entry), void *context,
+                        struct ops_quarantine_damage *damage, struct failure *failure)
+{
+  struct reading reading = {.each = each, .context = context, .damage = damage};
   for (uint32_t shard = 0; shard < s->count; shard++) {
-    int status = store_reader_quarantine(s->reader[shard], each, context, failure);
-    if (status < 0)
-      return failure_set(failure, status, "the quarantine of shard %u cannot be read: %s", shard, muster_status_text(status));
-    if (status > 0)
+    struct failure why = FAILURE_NONE;
+    const int status = s->reader[shard] ? store_reader_quarantine_past(s->reader[shard], read_entry, pass_damaged, &reading, &why)
+                                        : ops_shards_why(s, shard, &why);
+    if (status == MUSTER_ERR_CORRUPT || !s->reader[shard]) {
+      damage->shards++;
+      if (!damage->quiet)
+        ops_complain("quarantine", "%s; %s was passed over", why.text, s->reader[shard] ? "what stands behind that" : "this shard");
+    } else if (status < 0) {
+      return failure_set(failure, status, "the quarantine of shard %u cannot be read: %s", shard,
+                         why.text[0] ? why.text : muster_status_text(status));
+    } else if (status > 0) {
       return status;
+    }
   }
   return MUSTER_OK;
+}
+
+int ops_quarantine_end(const struct ops_quarantine_damage *damage, int code)
+{
+  char number[TABLE_NUMBER];
+  if (damage->entries > COMPLAINTS)
+    ops_complain("quarantine", "%s damaged entries in all were passed over", ops_table_number(number, damage->entries));
+  return code == EX_OK && damage->entries + damage->shards ? 1 : code;
 }
 
 int ops_quarantine_list(const struct ops_quarantine_options *o, struct ops_shards *s)
@@ -150,15 +191,16 @@ int ops_quarantine_list(const struct ops_quarantine_options *o, struct ops_shard
   struct failure failure = FAILURE_NONE;
   struct key_list *names = ops_receipt_names(&s->data);
   struct listing l = {.o = o, .names = names};
+  struct ops_quarantine_damage damage = {0};
   char number[TABLE_NUMBER];
   ops_table_init(&l.rows, 8);
   for (size_t c = 0; c < 8; c++)
     ops_table_cell(&l.rows, c, headings[c]);
   int code = EX_OK;
-  if (ops_quarantine_each(s, list_entry, &l, &failure) != MUSTER_OK) {
+  if (ops_quarantine_each(s, list_entry, &l, &damage, &failure) != MUSTER_OK) {
     code = ops_fail("quarantine", &failure);
   } else if (l.entries == 0) {
-    puts("the quarantine is empty");
+    puts(damage.entries + damage.shards ? "no entry of the quarantine can be read" : "the quarantine is empty");
   } else {
     print_groups(&l);
     add_rows(&l);
@@ -167,6 +209,7 @@ int ops_quarantine_list(const struct ops_quarantine_options *o, struct ops_shard
     if (l.shown < l.entries)
       printf("and %s more, by shard and number; --rows 0 shows all\n", ops_table_number(number, l.entries - l.shown));
   }
+  code = ops_quarantine_end(&damage, code);
   free(l.groups);
   free(l.entry);
   ops_table_finish(&l.rows);
@@ -233,8 +276,16 @@ int ops_quarantine_show(const struct ops_quarantine_options *o, struct ops_shard
   struct failure failure = FAILURE_NONE;
   struct key_list *names = ops_receipt_names(&s->data);
   struct showing showing = {.o = o, .names = names};
-  int status = ops_quarantine_each(s, show_entry, &showing, &failure);
+  struct ops_quarantine_damage damage = {.quiet = true};
+  int status = ops_quarantine_each(s, show_entry, &showing, &damage, &failure);
   key_list_close(names);
+  if (status == 0 && damage.entries + damage.shards) {
+    ops_complain("quarantine",
+                 "there is no entry %u:%" PRIu64 " that can be read, and damaged ones in the store: it may be one of them; run "
+                 "muster verify",
+                 o->shard, o->number);
+    return EX_DATAERR;
+  }
   if (status == 0) {
     ops_complain("quarantine", "there is no entry %u:%" PRIu64 "; `muster quarantine list' names those there are", o->shard, o->number);
     return EX_NOINPUT;

@@ -20,8 +20,6 @@ static bool is_final(int exit_status)
          exit_status == EX_CONFIG;
 }
 
-static_assert(RESTART_WINDOW_MS / RESTART_STORAGE_MS < RESTART_DEATHS, "storage errors alone never end the node");
-
 static int code_of(int exit_status, int signal)
 {
   return signal == 0 && exit_status >= EX_DATAERR && exit_status <= EX_CONFIG ? exit_status : EX_SOFTWARE;
@@ -35,10 +33,10 @@ static uint32_t delay_after(uint32_t failed_starts)
   return delay_ms < RESTART_DELAY_MAX_MS ? delay_ms : RESTART_DELAY_MAX_MS;
 }
 
-/* The first of a row waits RESTART_STORAGE_MS, each later one twice as long. */
+/* The first of a row waits RESTART_RARER_MS, each later one twice as long. */
 static uint32_t rarer(const struct ops_restart *r, uint32_t row)
 {
-  uint64_t delay_ms = RESTART_STORAGE_MS;
+  uint64_t delay_ms = RESTART_RARER_MS;
   for (uint32_t i = 1; i < row && delay_ms < r->rarely_ms; i++)
     delay_ms *= 2;
   return delay_ms < r->rarely_ms ? (uint32_t)delay_ms : r->rarely_ms;
@@ -52,15 +50,21 @@ static bool too_often(uint64_t *ring, uint64_t size, uint64_t *count, uint64_t n
   return *count >= size && now_ms - ring[*count % size] < window_ms;
 }
 
-/* One that was ready: it may serve for long before the damaged place is asked for again, which makes it no new outage. */
-static struct ops_restart_decision met_storage_error(struct ops_restart *r, uint64_t now_ms)
+/* One that was ready: it may serve for long before the damaged place is asked for again, or before it crashes again, which makes it no new outage. */
+static void forget_row(struct ops_restart *r, uint64_t now_ms)
 {
-  if (r->storage_row && now_ms - r->storage_ms >= rarer(r, r->storage_row) + RESTART_WINDOW_MS)
-    r->storage_row = 0;
-  r->storage_row++;
-  r->storage_ms = now_ms;
+  if (!r->row || now_ms - r->row_ms < rarer(r, r->row) + RESTART_WINDOW_MS)
+    return;
+  r->row = 0;
+  r->looping = false;
+}
+
+static struct ops_restart_decision lengthen_row(struct ops_restart *r, uint64_t now_ms)
+{
+  r->row++;
+  r->row_ms = now_ms;
   return (struct ops_restart_decision){
-      .verdict = RESTART_AGAIN, .delay_ms = rarer(r, r->storage_row), .down = r->storage_row >= RESTART_DOWN};
+      .verdict = RESTART_AGAIN, .delay_ms = rarer(r, r->row), .down = r->looping || r->row >= RESTART_DOWN, .looping = r->looping};
 }
 
 /* delay_ms: where the node goes on without it. */
@@ -68,8 +72,9 @@ static struct ops_restart_decision gave_out(struct ops_restart *r, enum ops_rest
 {
   const bool may_pass = verdict == RESTART_STARTS_USED_UP;
   r->given_up++;
+  const uint32_t row = r->given_up > r->row ? r->given_up : r->row;
   return (struct ops_restart_decision){
-      .verdict = verdict, .delay_ms = may_pass ? rarer(r, r->given_up) : r->rarely_ms, .down = true, .exit_code = exit_code};
+      .verdict = verdict, .delay_ms = may_pass ? rarer(r, row) : r->rarely_ms, .down = true, .exit_code = exit_code};
 }
 
 /* Strangers can bring it about, so that it says nothing of this child's data or configuration. */
@@ -95,9 +100,14 @@ struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now
   }
   if (r->exposed && r->was_ready && death.signal != 0)
     return struck(r, now_ms);
-  bool was_ready = r->ready, holding = death.holding && was_ready;
-  bool used_up = holding ? too_often(r->holding_ms, RESTART_HOLDING, &r->holding, now_ms, RESTART_HOLDING_MS)
-                         : too_often(r->empty_ms, RESTART_DEATHS, &r->empty, now_ms, RESTART_WINDOW_MS);
+  const bool was_ready = r->ready, holding = death.holding && was_ready;
+  const bool storage = was_ready && death.signal == 0 && (death.exit_status == EX_IOERR || death.exit_status == EX_DATAERR);
+  bool often = false;
+  if (holding)
+    often = too_often(r->holding_ms, RESTART_HOLDING, &r->holding, now_ms, RESTART_HOLDING_MS);
+  else if (was_ready && !storage)
+    often = too_often(r->empty_ms, r->exposed ? RESTART_DEATHS : RESTART_LOOP, &r->empty, now_ms, RESTART_WINDOW_MS);
+  forget_row(r, now_ms);
   r->deaths++;
   r->ready = false;
   if (!was_ready)
@@ -108,9 +118,10 @@ struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now
     return gave_out(r, RESTART_FINAL, code);
   if (r->failed_starts >= RESTART_STARTS)
     return gave_out(r, RESTART_STARTS_USED_UP, code);
-  if (used_up)
+  if (often && (holding || r->exposed))
     return gave_out(r, holding ? RESTART_HOLDING_USED_UP : RESTART_DEATHS_USED_UP, code);
-  if (was_ready && death.signal == 0 && (death.exit_status == EX_IOERR || death.exit_status == EX_DATAERR))
-    return met_storage_error(r, now_ms);
+  r->looping |= often;
+  if (storage || (r->looping && was_ready && !holding))
+    return lengthen_row(r, now_ms);
   return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = delay_after(r->failed_starts)};
 }

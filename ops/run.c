@@ -11,6 +11,7 @@
 #include "core/durable.h"
 #include "core/machine.h"
 #include "ops/commands.h"
+#include "ops/family.h"
 #include "ops/options.h"
 #include "ops/preflight.h"
 #include "ops/settings.h"
@@ -110,18 +111,30 @@ static int write_settings(const struct datadir *data, const struct config *confi
   return status;
 }
 
-/* Everything before the first child: on success the data directory is locked, whole, and says how the node is set. */
-static int prepare(const struct run_options *o, struct datadir *data, struct config *config, struct ops_shards_survey *survey,
-                   struct failure *failure)
+static void begin_log(const struct config *config)
+{
+  const int level = log_level_parse(config->log_level);
+  log_init("run", level < 0 ? LOG_INFO : (enum log_level)level);
+}
+
+/* Everything before the first child: on success the data directory is locked, nothing of a former node runs, it is whole, and says how the node is set. */
+static int prepare(const struct run_options *o, struct datadir *data, int *family_fd, struct config *config,
+                   struct ops_shards_survey *survey, struct failure *failure)
 {
   char name[LIMIT_PATH_BYTES];
   int status = ops_settings_gather(config, o->config_file, o->setting, o->settings, failure);
+  if (status == MUSTER_OK)
+    begin_log(config);
   if (status == MUSTER_OK)
     status = datadir_name(name, o->data, failure);
   if (status == MUSTER_OK)
     status = datadir_create(data, name, failure);
   if (status == MUSTER_OK)
     status = datadir_lock(data, failure);
+  if (status == MUSTER_OK)
+    status = ops_family_claim(data, FAMILY_ENDS_MS, family_fd, failure);
+  if (status == MUSTER_OK)
+    status = datadir_choose_sockets(data, failure);
   if (status == MUSTER_OK)
     status = ops_shards_survey(data, survey, failure);
   if (status == MUSTER_OK && ops_shards_all_absent(survey))
@@ -145,21 +158,18 @@ int ops_run_main(int argc, char **argv)
 {
   static struct run_options o; /* large, and there is one */
   struct datadir data = {.lock_fd = -1};
+  int family_fd = -1;
   struct config config;
   struct ops_shards_survey survey;
   struct failure failure = FAILURE_NONE;
   ops_options_parse(&argp, argc, argv, &o);
-  if (prepare(&o, &data, &config, &survey, &failure) != MUSTER_OK) {
-    datadir_close(&data);
-    return ops_fail("run", &failure);
-  }
-  int level = log_level_parse(config.log_level);
-  log_init("run", level < 0 ? LOG_INFO : (enum log_level)level);
-  if (ops_preflight_disk(&data, &config, &failure) != MUSTER_OK) {
-    datadir_close(&data);
-    return ops_fail("run", &failure);
-  }
-  int code = ops_supervise_run(&data, &config, survey.absent, OWN_EXECUTABLE);
+  int status = prepare(&o, &data, &family_fd, &config, &survey, &failure);
+  if (status == MUSTER_OK)
+    status = ops_preflight_disk(&data, &config, &failure);
+  const int code =
+      status == MUSTER_OK ? ops_supervise_run(&data, &config, survey.absent, family_fd, OWN_EXECUTABLE) : ops_fail("run", &failure);
+  if (family_fd >= 0)
+    close(family_fd);
   datadir_close(&data);
   return code;
 }

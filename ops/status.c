@@ -134,6 +134,7 @@ static int look_at_store(struct ops_status *s, struct failure *failure)
     if (shards.reader[i] || ops_shards_why(&shards, i, &why) == MUSTER_ERR_AGAIN)
       continue;
     s->shard[i].down = true;
+    s->shard[i].outage.kind = shards.survey.absent >> i & 1 ? OUTAGE_MISSING : ops_outage_kind_of(why.status);
     snprintf(s->shard[i].outage.cause, sizeof s->shard[i].outage.cause, "%s", why.text);
     s->shards_down++;
   }

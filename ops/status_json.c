@@ -98,6 +98,8 @@ static json_t *shard_of(const struct ops_status *s, uint32_t number)
     char since[TEXT_TIME] = "";
     text_time(since, shard->outage.since_us);
     json_object_set_new(object, "down_cause", json_string(shard->outage.cause));
+    json_object_set_new(object, "down_kind", json_string(ops_outage_word(shard->outage.kind)));
+    json_object_set_new(object, "down_remedy", json_string(ops_outage_remedy(shard->outage.kind)));
     if (s->pid) {
       json_object_set_new(object, "down_since", json_string(since));
       json_object_set_new(object, "retry_ms", integer(shard->outage.retry_ms));

@@ -126,19 +126,21 @@ static void print_outages(const struct ops_status *s)
 {
   for (uint32_t i = 0; i < s->shards; i++) {
     const struct ops_status_shard *shard = &s->shard[i];
-    char since[TEXT_TIME] = "";
+    char since[TEXT_TIME] = "", again[64] = "it is up as soon as it is open";
     if (!shard->down)
       continue;
     if (!s->pid) {
-      printf("\nshard %u cannot be read: %s\n  what to do: %s\n", i, shard->outage.cause, ops_outage_remedy);
+      printf("\nshard %u cannot be read: %s\n  what to do: %s\n", i, shard->outage.cause, ops_outage_remedy(shard->outage.kind));
       continue;
     }
     text_time(since, shard->outage.since_us);
+    if (shard->outage.retry_ms)
+      snprintf(again, sizeof again, "it is tried again every %u s", (shard->outage.retry_ms + 999) / 1000);
     printf("\nshard %u is DOWN since %s%s: %s\n"
-           "  its records are told BUSY, of the %u other shards %u serve; it is tried again every %u s\n"
+           "  its records are told BUSY, of the %u other shards %u serve; %s\n"
            "  what to do: %s\n",
-           i, since, shard->serving ? " (up for the moment)" : "", shard->outage.cause, s->shards - 1, others_serving(s, i),
-           (shard->outage.retry_ms + 999) / 1000, ops_outage_remedy);
+           i, since, shard->serving ? " (up for the moment)" : "", shard->outage.cause, s->shards - 1, others_serving(s, i), again,
+           ops_outage_remedy(shard->outage.kind));
   }
 }
 

@@ -14,7 +14,6 @@
 #include "core/hand.h"
 #include "ops/deaths.h"
 #include "ops/endpoints.h"
-#include "ops/family.h"
 #include "ops/node.h"
 #include "ops/words.h"
 
@@ -81,13 +80,14 @@ static void publish(struct node *n)
   ops_words_ready(n, endpoints);
 }
 
-/* Some shard serves, and of each other one it is known that it is down. */
+/* Some shard serves, and of each other one it is known that it is down. One that was never made is waited for, however long: noted as in use without it, the
+ * node would look for its data ever after. */
 static bool shards_settled(const struct node *n)
 {
   bool some = false;
   for (uint32_t i = 0; i < n->workers; i++) {
     some |= n->worker[i].ready;
-    if (!n->worker[i].ready && !(n->outages.down >> i & 1))
+    if (!n->worker[i].ready && !((n->outages.down & n->made) >> i & 1))
       return false;
   }
   return some;
@@ -237,9 +237,9 @@ static void on_beat(uv_timer_t *timer)
 {
   struct node *n = timer->data;
   counters_beat(n->page);
-  ops_deaths_look(n);
-  kill_frozen(n, n->worker, n->workers);
+  kill_frozen(n, n->worker, n->workers); /* which looks at what they do */
   kill_frozen(n, n->ingest, n->ingests);
+  ops_deaths_look(n);
 }
 
 static void init_signal(struct node *n, uv_signal_t *handle, int number)
@@ -278,13 +278,11 @@ static void init(struct node *n)
 static void finish(struct node *n)
 {
   counters_destroy(n->page);
-  if (n->family_fd >= 0)
-    close(n->family_fd);
   uv_loop_close(&n->loop);
   free(n);
 }
 
-int ops_supervise_run(const struct datadir *data, const struct config *config, uint64_t absent, const char *executable)
+int ops_supervise_run(const struct datadir *data, const struct config *config, uint64_t absent, int family_fd, const char *executable)
 {
   struct failure failure = FAILURE_NONE;
   char path[LIMIT_PATH_BYTES];
@@ -299,19 +297,17 @@ int ops_supervise_run(const struct datadir *data, const struct config *config, u
   n->workers = config->workers;
   n->ingests = config->ingests;
   n->frozen_ms = config->frozen_ms;
+  n->family_fd = family_fd;
   (void)FAULT("run.start");
   datadir_path(data, path, "run/counters");
-  if (ops_family_claim(data, FAMILY_ENDS_MS, &n->family_fd, &failure) == MUSTER_OK) {
-    remove_leftovers(n);
-    counters_create(&n->page, path, "run", &failure);
-  }
-  if (failure.status != MUSTER_OK) {
+  remove_leftovers(n);
+  if (counters_create(&n->page, path, "run", &failure) != MUSTER_OK) {
     ops_words_say("muster run: %s\n", failure.text);
     finish(n);
     return muster_status_exit_code(failure.status);
   }
   init(n);
-  ops_deaths_init(n, absent, config->shard_retry_ms);
+  ops_deaths_init(n, absent, config);
   for (uint32_t i = 0; i < n->workers; i++)
     ops_deaths_start_worker(&n->worker[i]);
   uv_run(&n->loop, UV_RUN_DEFAULT);

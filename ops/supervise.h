@@ -5,7 +5,7 @@
  * own ("run") with the node's state and the number of restarts.
  *
  * What is at fault with one shard stays with it. Whatever its worker dies of, once the shard has been made (damage, a storage
- * error, no permission, another format's number, a crash at each start, data that is not there), the others serve on, its
+ * error, no permission, another format's number, a crash at each start, a crash loop, a disk that hangs, data that is not there), the others serve on, its
  * records are told BUSY, it is noted (ops/outage.h) and tried again, rarely where nothing but people can mend it. The node
  * does not start, or ends, for what is the whole node's: what `muster run` finds before any child (lock, mode and owner of
  * the directory, settings, number of workers, shards of different nodes or in the wrong place), a worker that refuses the
@@ -21,6 +21,7 @@
 /* The exit code of the node: 0 drained; 75 ended before all was answered (second signal, or drain time used up); 70 or a child's own code where it gave up. */
 /* executable: what plays the children's roles. */
 /* absent: a bit for each shard that should be there and is not (ops/shards.h); it is down until it is back. */
-int ops_supervise_run(const struct datadir *data, const struct config *config, uint64_t absent, const char *executable);
+/* family_fd: the lock of ops/family.h, the caller's, who claims it before anything below run/ is written. */
+int ops_supervise_run(const struct datadir *data, const struct config *config, uint64_t absent, int family_fd, const char *executable);
 
 #endif

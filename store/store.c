@@ -177,7 +177,7 @@ static int rebuild_block(struct store *s, const struct store_block *b)
 }
 
 /* *begin: where the block in hand begins. The chain is followed by what the blocks say; only verify reads the bytes behind it. */
-static int rebuild_walk(struct store *s, MDB_cursor *cursor, uint64_t *begin)
+static int rebuild_walk(struct store *s, MDB_cursor *cursor, const struct store_options *o, uint64_t *begin)
 {
   struct store_block b, ahead = {0};
   uint8_t previous[16] = {0};
@@ -202,6 +202,8 @@ static int rebuild_walk(struct store *s, MDB_cursor *cursor, uint64_t *begin)
     int placed = FAULT("store.rebuild") ? errno : rebuild_block(s, &b);
     if (placed)
       return placed;
+    if (o->on_rebuild)
+      o->on_rebuild(o->context, next - 1, s->meta.records);
     if (code == MDB_NOTFOUND && memcmp(b.header.checksum, s->meta.chain, sizeof s->meta.chain) != 0)
       return MDB_CORRUPTED;
     b = ahead;
@@ -210,7 +212,7 @@ static int rebuild_walk(struct store *s, MDB_cursor *cursor, uint64_t *begin)
   return code == MDB_NOTFOUND && next == s->meta.records + 1 ? 0 : MDB_CORRUPTED;
 }
 
-static int rebuild(struct store *s, struct failure *failure)
+static int rebuild(struct store *s, const struct store_options *o, struct failure *failure)
 {
   MDB_txn *txn;
   MDB_cursor *cursor;
@@ -223,7 +225,7 @@ static int rebuild(struct store *s, struct failure *failure)
   uint64_t begin = 1;
   int code = store_env_cursor_open(txn, s->env.journal, &cursor);
   if (!code) {
-    code = rebuild_walk(s, cursor, &begin);
+    code = rebuild_walk(s, cursor, o, &begin);
     store_env_cursor_close(cursor);
   }
   store_env_abort(txn);
@@ -298,7 +300,7 @@ static int prepare(struct store *s, const struct store_options *o, struct failur
   if (!s->blocks_checked)
     return failure_set(failure, MUSTER_ERR_MEMORY, "shard %s: there is no memory for its checks", s->env.path);
   if (!s->hint_valid)
-    status = rebuild(s, failure);
+    status = rebuild(s, o, failure);
   return status ? status : count_unfolded(s, failure);
 }
 

@@ -31,6 +31,9 @@ struct store_options {
   uint64_t quarantine_bytes;   /* per submitter */
   uint64_t fingerprint_mask;   /* tests: ANDed to every fingerprint to force collisions; 0 means none */
   uint32_t lock_wait_ms;       /* how long to wait for a former owner to let go */
+  /* NULL, or called often while the index is rebuilt, with how many of the records are in it. */
+  void (*on_rebuild)(void *context, uint64_t placed, uint64_t records);
+  void *context;
 };
 
 /* ---- the writer ---- */

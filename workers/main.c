@@ -94,6 +94,13 @@ static void on_drain(void *context)
 
 /* ---- start ---- */
 
+/* People who wait for a large shard see it come. */
+static void on_rebuild(void *context, uint64_t placed, uint64_t records)
+{
+  struct process *p = context;
+  child_opening(&p->child, "its index is being rebuilt, %" PRIu64 " of %" PRIu64 " records are in it", placed, records);
+}
+
 static int open_store(struct process *p, struct failure *failure)
 {
   const struct config *config = &p->child.config;
@@ -106,6 +113,8 @@ static int open_store(struct process *p, struct failure *failure)
       .quarantine_records = config->quarantine_records,
       .quarantine_bytes = config->quarantine_bytes,
       .lock_wait_ms = OWNER_WAIT_MS,
+      .on_rebuild = on_rebuild,
+      .context = p,
   };
   if (p->shard >= p->shards)
     return failure_set(failure, MUSTER_ERR_CONFIG, "shard %" PRIu32 " does not exist: the node has %" PRIu32 " workers", p->shard,

@@ -213,7 +213,7 @@ static void test_without_callbacks_the_loop_stops(void **state)
   kill(pid, SIGTERM);
   assert_int_equal(await_end(pid), ENDED_BY_STOP);
   assert_true(read(lifeline, said, sizeof said - 1) > 0);
-  assert_string_equal(said, "failed: what could not be had\n");
+  assert_string_equal(said, "failed -16: what could not be had\n");
   close(lifeline);
   pid = start(&lifeline, false);
   await_word(lifeline);

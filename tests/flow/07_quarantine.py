@@ -70,6 +70,48 @@ def listed_without_payload(t):
     node.stop()
 
 
+def damaged_entries_are_passed_over(t):
+    """an entry that is damaged in the store is named and passed over by list, show, drop and replay, and the exit code tells that something is wrong"""
+    node = t.node("--workers", "1")
+    refused = [record(t.random, citizenship="ZZZ", station=f"CANARY-{i}") for i in range(6)] + [record(t.random, component=None) for _ in range(2)]
+    t.muster("submit", "--batch", "1", "-", stdin=wire.stream_of(refused), code=65)
+    addresses = [a for a, _ in listed(t)]
+    check_equal(len(addresses), 8, "entries")
+    node.stop()
+    path = os.path.join(t.data, "store", "shard-0", "data.mdb")
+    canary = {}
+    for a in addresses:
+        shown = re.search(r"CANARY-\d", t.muster("quarantine", "show", a, "--payload").text())
+        canary[a] = shown.group(0) if shown else None
+    bad = addresses[2]
+    with open(path, "r+b") as f:
+        whole = f.read()
+        at = whole.find(canary[bad].encode())
+        check(at >= 0 and whole.find(canary[bad].encode(), at + 1) < 0, "the only place of these bytes")
+        f.seek(at)
+        f.write(b"D")
+    node = t.node()
+    done = t.muster("quarantine", "list", "--rows", "0", code=1)
+    check_equal(re.findall(r"^ *(\d+:\d+) ", done.text(), re.M), [a for a in addresses if a != bad], "the others")
+    said = f"entry {bad} of submitter 0 is damaged in the store and was passed over; run muster verify"
+    check(said in done.error() and "CANARY" not in done.error() + done.text(), done.error())
+    for a in addresses:
+        shown = t.muster("quarantine", "show", a, code=65 if a == bad else 0)
+        check("damaged" in shown.error() and "muster verify" in shown.error() if a == bad else shown.error() == "", f"{a}: {shown.error()}")
+    check("no entry 0:99" in t.muster("quarantine", "show", "0:99", code=65).error(), "one that may be the damaged one")
+    done = t.muster("quarantine", "drop", "--reason", "MISSING_FIELD", code=1)
+    check("dropped 2 of 2" in done.text() and said in done.error(), done.text() + done.error())
+    done = t.muster("quarantine", "drop", bad, code=65)
+    check("no entry that can be read is meant" in done.error(), done.error())
+    done = t.muster("quarantine", "replay", "--timeout", "20", code=65)
+    check(number(r"replayed ([\d,]+)", done.text()) == 5 and said in done.error(), done.text() + done.error())
+    done = t.muster("quarantine", "drop", "--reason", "CITIZENSHIP", code=None)
+    check("dropped 5 of 5" in done.text() and done.code == 1, f"{done.code} {done.text()} {done.error()}")
+    done = t.muster("quarantine", "list", code=1)
+    check("no entry of the quarantine can be read" in done.text() and said in done.error(), done.text() + done.error())
+    node.stop()
+
+
 def replay_after_the_cause_is_mended(t):
     """a record too far in the future is accepted by replay once the rule allows it"""
     node = t.node()
@@ -302,6 +344,6 @@ def bystanders_of_another_ingest(t):
     node.stop()
 
 
-main("quarantine", [listed_without_payload, replay_after_the_cause_is_mended, quota_is_bounded, list_is_in_order, replay_gives_room_again, drop_what_was_judged,
+main("quarantine", [listed_without_payload, damaged_entries_are_passed_over, replay_after_the_cause_is_mended, quota_is_bounded, list_is_in_order, replay_gives_room_again, drop_what_was_judged,
                     resent_is_found_stored, a_request_that_cannot_be_read, killed_while_dropping, poison_is_isolated, poison_resent_costs_no_death, many_poisons_do_not_end_the_node,
                     bystanders_of_another_ingest])

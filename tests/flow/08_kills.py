@@ -155,9 +155,14 @@ def supervisor_alone(t):
         tell(frozen, signal.SIGSTOP)
         tell(node.process.pid, signal.SIGKILL)
         node.process.wait()
-        node = t.node(wait=False, variant="faults")
+        settings = os.path.join(t.data, "run", "node.conf")
+        with open(settings) as f:
+            before = f.read()
+        node = t.node("-s", "ingest.credit=17", wait=False, variant="faults")
         time.sleep(1)  # twice what a start takes
         check("muster: ready:" not in node.log(), "a node is ready beside a process of the former one")
+        with open(settings) as f:
+            check_equal(f.read(), before, "settings that a process of the former node may still read")
         tell(frozen, signal.SIGCONT)
         node.wait_ready()
         deaths.alone(node)

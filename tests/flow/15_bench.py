@@ -70,6 +70,24 @@ def standstill_is_seen(t):
     node.stop()
 
 
+def worker_dies_under_it(t):
+    """workers that die under a load are no fault of the store: bench goes on, says what that was, and ends well; one that stays away ends it with 75"""
+    once = t.path("once")
+    os.mkdir(once)
+    node = t.node("--workers", "2", variant="faults", env={"MUSTER_FAULT": "worker.after-commit:kill:20", "MUSTER_FAULT_ONCE_DIR": once})
+    done = t.muster("bench", "--window", 4, "--records", 30000, "--batch", 100, "--json", "-")
+    counts = json.loads(done.out)["counts"]
+    check_equal(os.listdir(once), ["worker.after-commit"], "a worker died between its commit and its answer")
+    check(counts["answers_lost"] > 0 and f"{counts['answers_lost']} records were told DUPLICATE of their own first sending" in done.error(), f"{counts} {done.error()}")
+    check_equal(counts["accepted"] + counts["answers_lost"], 30000, "verdicts")
+    node.stop()
+    check_equal(number(r"verified: ([\d,]+) records", t.muster("verify").text()), 30000, "stored once")
+    os.rename(os.path.join(t.data, "store", "shard-1", "data.mdb"), t.path("aside"))
+    t.node()
+    done = t.muster("bench", "--window", "4", "--records", "20000", "--seed", "9", "--timeout", "1", code=75, timeout=30)
+    check("BUSY_SHARD_DOWN" in done.error() and "have no verdict" in done.error(), done.error())
+
+
 def nobody_is_there(t):
     """no node: a sentence, and 69"""
     done = t.muster("bench", "--window", 4, "--endpoint", f"ipc://{t.path('none')}", "--timeout", 1, code=None, timeout=60)
@@ -121,4 +139,4 @@ def growth_script(t):
     script(t, "growth", WARM="no", RECORDS="500000", PAIRS="1")
 
 
-main("bench", [closed_counts, words_and_mistakes, standstill_is_seen, nobody_is_there, throughput_script, growth_script, peers_script])
+main("bench", [closed_counts, words_and_mistakes, standstill_is_seen, worker_dies_under_it, nobody_is_there, throughput_script, growth_script, peers_script])

@@ -16,6 +16,7 @@
 
 #include "core/counters.h"
 #include "core/scratch.h"
+#include "ops/family.h"
 #include "ops/supervise.h"
 
 #define RETRY_MS 200
@@ -104,7 +105,7 @@ static int behave(char **argv)
   trace(root, role, getsid(0) == getpid() && said && strcmp(said, "1") == 0 ? "started" : "started-wrongly");
   if (strcmp(how, "exit") == 0)
     return (int)number;
-  static const char last_words[] = "failed: cannot listen on the moon; come back in a year or two, with a longer ladder and a lamp\n";
+  static const char last_words[] = "failed -5: cannot listen on the moon; come back in a year or two, with a longer ladder and a lamp\n";
   if (strcmp(how, "tell") == 0)
     return write(3, last_words, sizeof last_words - 1) == (ssize_t)sizeof last_words - 1 ? (int)number : 97;
   publish(root, role, index);
@@ -112,6 +113,15 @@ static int behave(char **argv)
     if (write(3, "ready\n", 6) != 6)
       return 97;
     raise(SIGKILL);
+  }
+  static const char opening[] = "opening: it counts the stars, 7 of 9\n";
+  if (strcmp(how, "open") == 0) { /* until it is told to go on */
+    const char *gate = strcmp(role, "worker-0") == 0 ? "gate-0" : "gate-1";
+    snprintf(path, sizeof path, "%s/%s", root, gate);
+    if (number && write(3, opening, sizeof opening - 1) != (ssize_t)sizeof opening - 1)
+      return 97;
+    while (access(path, F_OK) != 0)
+      poll(NULL, 0, 5);
   }
   if (strcmp(how, "deaf") == 0) {
     signal(SIGTERM, SIG_IGN);
@@ -128,7 +138,7 @@ static int behave(char **argv)
 static char root[SCRATCH_BYTES];
 static struct datadir data;
 static pid_t supervisor;
-static uint32_t frozen_ms;
+static uint32_t frozen_ms, opening_ms;
 
 static int begin(void **state)
 {
@@ -137,6 +147,7 @@ static int begin(void **state)
   scratch_make(root);
   supervisor = 0;
   frozen_ms = 1000;
+  opening_ms = 30000;
   return datadir_create(&data, root, &failure);
 }
 
@@ -171,6 +182,7 @@ static void start(uint32_t workers, uint32_t ingests)
   config.ingests = ingests;
   config.shard_retry_ms = RETRY_MS;
   config.frozen_ms = frozen_ms;
+  config.opening_ms = opening_ms;
   datadir_path(&data, path, "log");
   fflush(stdout);
   supervisor = fork();
@@ -179,7 +191,11 @@ static void start(uint32_t workers, uint32_t ingests)
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(fd, STDERR_FILENO);
     close(fd);
-    _exit(ops_supervise_run(&data, &config, 0, executable));
+    int family_fd;
+    struct failure failure = FAILURE_NONE;
+    if (ops_family_claim(&data, FAMILY_ENDS_MS, &family_fd, &failure) != MUSTER_OK)
+      _exit(95);
+    _exit(ops_supervise_run(&data, &config, 0, family_fd, executable));
   }
 }
 

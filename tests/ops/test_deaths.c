@@ -11,14 +11,15 @@
 static void what_dies_is_started_again(void **state)
 {
   (void)state;
-  tell("worker-0", "die-ready 25");
+  tell("worker-0", "die-ready 9");
   start(1, 1);
-  wait_for_lives("worker-0", 26);
+  wait_for_lives("worker-0", 10);
   wait_for("log", "muster: ready:");
-  assert_int_equal(page_of("run").value[COUNTER_restarts], 25);
+  assert_int_equal(page_of("run").value[COUNTER_restarts], 9);
   kill(supervisor, SIGINT);
   assert_int_equal(exit_code(), 0);
-  assert_int_equal(count_of("log", "was_ready=1"), 25);
+  assert_int_equal(count_of("log", "was_ready=1"), 9);
+  assert_int_equal(count_of("log", "event=shard.down"), 0);
 }
 
 static void what_a_restart_cannot_mend_ends_the_node_at_once(void **state)
@@ -51,6 +52,7 @@ static void a_shard_that_cannot_start_leaves_the_others(void **state)
   assert_true(ops_outage_read(&data, 1, &outage));
   assert_string_equal(outage.cause, "cannot listen on the moon; come back in a year or two, with a longer ladder and a lamp");
   assert_int_equal(outage.retry_ms, RETRY_MS);
+  assert_int_equal(outage.kind, OUTAGE_DAMAGED);
   assert_true(outage.since_us > 0);
   assert_false(ops_outage_read(&data, 0, &outage));
   wait_for("trace", "worker-1 started\nworker-1 started\nworker-1 started\n"); /* again and again */
@@ -109,6 +111,7 @@ static void a_shard_whose_data_is_gone_is_not_begun_anew(void **state)
   assert_int_equal(count_of("trace", "worker-1 started"), 0);
   assert_true(ops_outage_read(&data, 1, &outage));
   assert_non_null(strstr(outage.cause, "shard 1 is missing"));
+  assert_int_equal(outage.kind, OUTAGE_MISSING);
   scratch_write(path, "x");
   wait_for("log", "event=shard.up shard=1");
   kill(supervisor, SIGTERM);
@@ -192,6 +195,84 @@ static void a_shard_whose_data_goes_while_the_node_drains_begins_no_second_drain
   assert_int_equal(count_of("log", "event=node.gives-up"), 0);
 }
 
+/* It gets ready each time, and is not up for that: only who has served for a while is. */
+static void a_worker_that_crashes_after_each_ready_is_down_and_not_up_in_between(void **state)
+{
+  (void)state;
+  struct ops_outage outage;
+  make_shard(0);
+  make_shard(1);
+  tell("worker-1", "die-ready 14");
+  start(2, 1);
+  wait_for("log", "muster: ready:");
+  wait_for_lives("worker-1", 15);
+  assert_int_equal(count_of("log", "event=shard.down shard=1 kind=crashing"), 1);
+  assert_int_equal(count_of("log", "event=shard.up"), 0);
+  assert_int_equal(shards_down(), 1);
+  assert_true(ops_outage_read(&data, 1, &outage));
+  assert_int_equal(outage.kind, OUTAGE_CRASHING);
+  assert_non_null(strstr(outage.cause, "its worker is crash-looping: it gets ready and dies, 14 times so far, last by signal 9 (Killed)"));
+  assert_int_equal(outage.retry_ms, RETRY_MS);
+  wait_for("log", "event=shard.up shard=1"); /* when it has served for RETRY_MS */
+  assert_int_equal(shards_down(), 0);
+  assert_int_equal(count_of("trace", "worker-1 started"), 15);
+  kill(supervisor, SIGTERM);
+  assert_int_equal(exit_code(), 0);
+}
+
+/* Neither ready nor dead: the node starts without it, and takes it up when it comes. */
+static void a_shard_that_does_not_open_is_down_and_holds_up_nobody(void **state)
+{
+  (void)state;
+  struct ops_outage outage;
+  opening_ms = 100;
+  make_shard(0);
+  make_shard(1);
+  tell("worker-1", "open 1");
+  start(2, 1);
+  wait_for("log", "muster: ready:");
+  assert_non_null(strstr(text_of("log"), " 1 of 2 workers "));
+  assert_int_equal(count_of("log", "event=shard.down shard=1 kind=opening"), 1);
+  assert_true(ops_outage_read(&data, 1, &outage));
+  assert_int_equal(outage.kind, OUTAGE_OPENING);
+  assert_string_equal(outage.cause, "it has not been opened within 1 s: it counts the stars, 7 of 9");
+  assert_int_equal(outage.retry_ms, 0);
+  assert_int_equal(shards_down(), 1);
+  assert_int_equal(count_of("trace", "worker-1 started"), 1); /* let be */
+  char path[LIMIT_PATH_BYTES];
+  datadir_path(&data, path, "gate-1");
+  scratch_write(path, "");
+  wait_for("log", "event=shard.up shard=1");
+  assert_int_equal(shards_down(), 0);
+  assert_int_equal(count_of("trace", "worker-1 started"), 1);
+  kill(supervisor, SIGTERM);
+  assert_int_equal(exit_code(), 0);
+}
+
+/* A store that is made by halves would be taken for one that has lost a shard ever after: the first start waits, and says for what. */
+static void a_shard_that_was_never_made_is_waited_for(void **state)
+{
+  (void)state;
+  struct ops_outage outage;
+  char path[LIMIT_PATH_BYTES];
+  uint32_t noted;
+  opening_ms = 100;
+  make_shard(0);
+  tell("worker-1", "open 0");
+  start(2, 1);
+  wait_for("log", "event=shard.down shard=1 kind=opening");
+  assert_true(ops_outage_read(&data, 1, &outage));
+  assert_non_null(strstr(outage.cause, "it has not been opened within 1 s: its worker"));
+  for (unsigned i = 0; i < 40; i++, nap()) /* longer than an ingest takes, and for that nothing is lost where it is not */
+    assert_int_equal(count_of("trace", "ingest-0 started"), 0);
+  assert_int_not_equal(datadir_note_read(&data, &noted, NULL), MUSTER_OK);
+  datadir_path(&data, path, "gate-1");
+  scratch_write(path, "");
+  wait_for("log", " 2 workers ");
+  kill(supervisor, SIGTERM);
+  assert_int_equal(exit_code(), 0);
+}
+
 static void what_a_child_said_of_its_failure_is_the_last_word(void **state)
 {
   (void)state;
@@ -229,6 +310,9 @@ int main(int argc, char **argv)
       cmocka_unit_test_setup_teardown(a_node_is_noted_as_in_use_before_any_ingest_starts, begin, end),
       cmocka_unit_test_setup_teardown(a_shard_that_is_lost_while_the_node_serves_leaves_the_others, begin, end),
       cmocka_unit_test_setup_teardown(a_shard_whose_data_goes_while_the_node_drains_begins_no_second_drain, begin, end),
+      cmocka_unit_test_setup_teardown(a_worker_that_crashes_after_each_ready_is_down_and_not_up_in_between, begin, end),
+      cmocka_unit_test_setup_teardown(a_shard_that_does_not_open_is_down_and_holds_up_nobody, begin, end),
+      cmocka_unit_test_setup_teardown(a_shard_that_was_never_made_is_waited_for, begin, end),
       cmocka_unit_test_setup_teardown(what_a_child_said_of_its_failure_is_the_last_word, begin, end),
       cmocka_unit_test_setup_teardown(a_child_that_never_starts_has_a_last_word, begin, end),
   };

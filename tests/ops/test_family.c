@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "core/counters.h"
+#include "core/counters_page.h"
 #include "ops/data_root.h"
 #include "ops/family.h"
 
@@ -100,12 +100,37 @@ static void what_cannot_be_ended_refuses_the_start(void **state)
   status_of(child);
 }
 
+/* The system did not tell when a child has started, so the process with its pid may be anybody: it is let be, and named. */
+static void what_cannot_be_told_from_a_stranger_is_not_killed(void **state)
+{
+  (void)state;
+  int fd;
+  char path[LIMIT_PATH_BYTES], pid[64];
+  struct failure failure = FAILURE_NONE;
+  const uint64_t unknown = UINT64_MAX;
+  const pid_t child = leave_behind("worker-1", 3000);
+  datadir_path(&data, path, "run/counters/worker-1");
+  const int page = open(path, O_WRONLY | O_CLOEXEC);
+  assert_true(page >= 0);
+  assert_int_equal(pwrite(page, &unknown, sizeof unknown, offsetof(struct counters_page, start_ticks)), sizeof unknown);
+  close(page);
+  assert_int_equal(ops_family_claim(&data, SHORT_MS, &fd, &failure), MUSTER_ERR_LOCKED);
+  snprintf(pid, sizeof pid, "worker-1 with pid %d,", (int)child);
+  assert_non_null(strstr(failure.text, pid));
+  assert_non_null(strstr(failure.text, "was not killed"));
+  assert_non_null(strstr(failure.text, "try again"));
+  assert_int_equal(waitpid(child, NULL, WNOHANG), 0);
+  kill(child, SIGKILL);
+  status_of(child);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(what_ends_by_itself_is_waited_for, begin, end),
       cmocka_unit_test_setup_teardown(what_is_frozen_is_killed, begin, end),
       cmocka_unit_test_setup_teardown(what_cannot_be_ended_refuses_the_start, begin, end),
+      cmocka_unit_test_setup_teardown(what_cannot_be_told_from_a_stranger_is_not_killed, begin, end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

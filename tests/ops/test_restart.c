@@ -49,7 +49,7 @@ static void starts_that_fail_wait_twice_as_long_and_end_at_five(void **state)
 static void one_good_start_forgives_the_bad_ones(void **state)
 {
   (void)state;
-  for (unsigned round = 0; round < 10; round++) {
+  for (unsigned round = 0; round < RESTART_LOOP - 1; round++) {
     for (unsigned i = 0; i < 4; i++)
       assert_int_equal(live_and_die(round * 100 + i, false, 1, 0).verdict, RESTART_AGAIN);
     struct ops_restart_decision d = live_and_die(round * 100 + 50, true, 0, SIGKILL);
@@ -67,9 +67,11 @@ static void isolating_a_record_passes(void **state)
     assert_int_equal(d.verdict, RESTART_AGAIN);
     assert_int_equal(d.delay_ms, RESTART_DELAY_MS);
   }
-  for (unsigned i = 0; i < RESTART_DEATHS - 1; i++)
-    assert_int_equal(live_and_die(54000 + i, true, 0, SIGSEGV).verdict, RESTART_AGAIN);
-  assert_int_equal(live_and_die(55000, true, 0, SIGSEGV).verdict, RESTART_DEATHS_USED_UP);
+  for (unsigned i = 0; i < RESTART_LOOP - 1; i++)
+    assert_false(live_and_die(54000 + i, true, 0, SIGSEGV).down);
+  assert_true(live_and_die(55000, true, 0, SIGSEGV).looping);
+  /* And while it loops, a record is found as quickly as ever. */
+  assert_int_equal(die_holding(55001, true).delay_ms, RESTART_DELAY_MS);
 }
 
 static void deaths_with_records_in_hand_have_an_end(void **state)
@@ -90,14 +92,52 @@ static void deaths_with_records_in_hand_have_an_end(void **state)
   assert_int_equal(die_holding(10, false).verdict, RESTART_STARTS_USED_UP);
 }
 
-static void a_hundred_deaths_within_a_minute_are_too_many(void **state)
+static void a_hundred_deaths_of_an_exposed_child_within_a_minute_are_too_many(void **state)
 {
   (void)state;
+  r.exposed = true;
   for (unsigned i = 0; i < 99; i++)
-    assert_int_equal(live_and_die(i * 600, true, 0, SIGSEGV).verdict, RESTART_AGAIN);
-  struct ops_restart_decision d = live_and_die(RESTART_WINDOW_MS - 1, true, 0, SIGSEGV);
+    assert_int_equal(live_and_die(i * 600, true, 70, 0).verdict, RESTART_AGAIN);
+  struct ops_restart_decision d = live_and_die(RESTART_WINDOW_MS - 1, true, 70, 0);
   assert_int_equal(d.verdict, RESTART_DEATHS_USED_UP);
   assert_int_equal(d.exit_code, 70);
+}
+
+/* One that gets ready and dies: at first at once, then down, and started as rarely as one with a broken disk, until it has served for a good while. */
+static void a_crash_loop_is_down_and_waits_longer_each_time(void **state)
+{
+  (void)state;
+  static const uint32_t delays[] = {1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000};
+  uint64_t now_ms = 0;
+  for (unsigned i = 0; i < RESTART_LOOP - 1; i++) {
+    struct ops_restart_decision d = live_and_die(now_ms += 6000, true, i % 2 ? 70 : 0, i % 2 ? 0 : SIGSEGV);
+    assert_false(d.down || d.looping);
+    assert_int_equal(d.delay_ms, RESTART_DELAY_MS);
+  }
+  for (unsigned i = 0; i < 8; i++) {
+    struct ops_restart_decision d = live_and_die(now_ms += 5000, true, 0, SIGSEGV);
+    assert_int_equal(d.verdict, RESTART_AGAIN);
+    assert_true(d.down && d.looping);
+    assert_int_equal(d.delay_ms, delays[i]);
+    now_ms += d.delay_ms + RESTART_WINDOW_MS - 5001; /* it served for nearly a minute */
+  }
+  /* Meanwhile it cannot even start: no quicker for that. */
+  for (unsigned i = 0; i < RESTART_STARTS; i++)
+    if (i == RESTART_STARTS - 1)
+      assert_int_equal(live_and_die(now_ms, false, 70, 0).delay_ms, RESTART_RARELY_MS);
+    else
+      live_and_die(now_ms, false, 70, 0);
+  struct ops_restart_decision d = live_and_die(now_ms + RESTART_RARELY_MS + RESTART_WINDOW_MS, true, 0, SIGSEGV);
+  assert_false(d.down || d.looping);
+  assert_int_equal(d.delay_ms, RESTART_DELAY_MS);
+}
+
+static void deaths_that_come_now_and_then_are_no_loop(void **state)
+{
+  (void)state;
+  /* The tenth comes a minute after the first. */
+  for (unsigned i = 0; i < 100; i++)
+    assert_false(live_and_die(i * 6667, true, 0, SIGSEGV).down);
 }
 
 /* What the node goes on without is tried again, rarely: a fault that may pass soon at first, one that only people can mend not so. */
@@ -138,7 +178,7 @@ static void storage_errors_that_follow_one_another_wait_longer_each_time(void **
     now_ms += d.delay_ms + RESTART_WINDOW_MS - 1;
   }
   struct ops_restart_decision d = live_and_die(now_ms + 1, true, 74, 0);
-  assert_int_equal(d.delay_ms, RESTART_STORAGE_MS);
+  assert_int_equal(d.delay_ms, RESTART_RARER_MS);
   assert_false(d.down);
 }
 
@@ -157,13 +197,15 @@ static void storage_errors_of_one_that_was_ready_never_end_the_node(void **state
 static void a_hundred_deaths_within_more_than_a_minute_are_not(void **state)
 {
   (void)state;
+  r.exposed = true;
   /* 606 ms apart: the hundredth comes 59,994 ms after the first, one more millisecond apart is 60,093. */
   for (unsigned i = 0; i < 1000; i++)
-    assert_int_equal(live_and_die(i * 607, true, 0, SIGSEGV).verdict, RESTART_AGAIN);
+    assert_int_equal(live_and_die(i * 607, true, 70, 0).verdict, RESTART_AGAIN);
   ops_restart_init(&r);
+  r.exposed = true;
   for (unsigned i = 0; i < 99; i++)
-    assert_int_equal(live_and_die(i * 606, true, 0, SIGSEGV).verdict, RESTART_AGAIN);
-  assert_int_equal(live_and_die(99 * 606, true, 0, SIGSEGV).verdict, RESTART_DEATHS_USED_UP);
+    assert_int_equal(live_and_die(i * 606, true, 70, 0).verdict, RESTART_AGAIN);
+  assert_int_equal(live_and_die(99 * 606, true, 70, 0).verdict, RESTART_DEATHS_USED_UP);
 }
 
 static void what_a_restart_cannot_mend_is_final_at_once(void **state)
@@ -263,7 +305,9 @@ int main(void)
       cmocka_unit_test_setup(one_good_start_forgives_the_bad_ones, begin),
       cmocka_unit_test_setup(isolating_a_record_passes, begin),
       cmocka_unit_test_setup(deaths_with_records_in_hand_have_an_end, begin),
-      cmocka_unit_test_setup(a_hundred_deaths_within_a_minute_are_too_many, begin),
+      cmocka_unit_test_setup(a_hundred_deaths_of_an_exposed_child_within_a_minute_are_too_many, begin),
+      cmocka_unit_test_setup(a_crash_loop_is_down_and_waits_longer_each_time, begin),
+      cmocka_unit_test_setup(deaths_that_come_now_and_then_are_no_loop, begin),
       cmocka_unit_test_setup(storage_errors_of_one_that_was_ready_never_end_the_node, begin),
       cmocka_unit_test_setup(what_the_node_goes_on_without_is_tried_again, begin),
       cmocka_unit_test_setup(storage_errors_that_follow_one_another_wait_longer_each_time, begin),

@@ -95,6 +95,31 @@ static void a_missing_hint_is_rebuilt(void **state)
   expect_rebuilt(x, RECORDS, false);
 }
 
+static uint64_t heard_of, heard;
+static void on_rebuild(void *context, uint64_t placed, uint64_t records)
+{
+  (void)context;
+  assert_true(placed > heard && placed <= records);
+  heard = placed;
+  heard_of = records;
+}
+
+/* Who waits for a large shard sees it come, block by block up to the last. */
+static void a_rebuild_says_how_far_it_is(void **state)
+{
+  struct fixture *x = *state;
+  char path[320];
+  fixture_file(x, path, "index.hint");
+  x->options.on_rebuild = on_rebuild;
+  heard = heard_of = 0;
+  store_close(fixture_open(x));
+  assert_int_equal(heard, 0); /* nothing is rebuilt */
+  assert_int_equal(unlink(path), 0);
+  store_close(fixture_open(x));
+  assert_int_equal(heard, RECORDS);
+  assert_int_equal(heard_of, RECORDS);
+}
+
 static void every_flipped_byte_is_seen(void **state)
 {
   struct fixture *x = *state;
@@ -191,6 +216,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(a_whole_hint_is_loaded_and_kept_while_only_reading, setup, fixture_teardown),
       cmocka_unit_test_setup_teardown(an_appended_record_takes_the_hint_away_first, setup, fixture_teardown),
       cmocka_unit_test_setup_teardown(a_missing_hint_is_rebuilt, setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_rebuild_says_how_far_it_is, setup, fixture_teardown),
       cmocka_unit_test_setup_teardown(every_flipped_byte_is_seen, setup, fixture_teardown),
       cmocka_unit_test_setup_teardown(a_cut_or_lengthened_hint_is_not_believed, setup, fixture_teardown),
       cmocka_unit_test_setup_teardown(an_older_hint_is_not_believed, setup, fixture_teardown),
