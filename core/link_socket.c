@@ -19,7 +19,8 @@
 enum {
   HEARTBEAT_MS = 5000, /* a connecting link notices a peer that vanished without a word within HEARTBEAT_LOST_MS */
   HEARTBEAT_LOST_MS = 15000,
-  RECONNECT_NEVER_MS = 3600000,   /* core/link.c connects again long before */
+  RECONNECT_NEVER_MS = 3600000, /* core/link.c connects again long before */
+  CONNECT_MS = 3000, /* then it asks anew: a node's door may be shut for a moment, and the kernel would ask again after 1, 2, 4, 8, 16 s */
   ROUTER_SEND_BYTES = 256 * 1024, /* what the kernel takes of what a peer does not read; left to itself, 4 MiB */
   UNACKNOWLEDGED_MS = 60000       /* as keep-alive notices one to whom nothing was sent; the kernel would try for a quarter of an hour */
 };
@@ -197,7 +198,8 @@ static bool set_options(void *s, const struct link_options *o)
     return ok && set_number(s, ZMQ_ROUTER_MANDATORY, 1) == 0 && set_number(s, ZMQ_ROUTER_HANDOVER, o->handover) == 0 &&
            set_number(s, ZMQ_SNDBUF, ROUTER_SEND_BYTES) == 0;
   return ok && set_number(s, ZMQ_IMMEDIATE, 1) == 0 && set_number(s, ZMQ_RECONNECT_IVL, RECONNECT_NEVER_MS) == 0 &&
-         set_number(s, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) == 0 && set_number(s, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_LOST_MS) == 0 &&
+         set_number(s, ZMQ_CONNECT_TIMEOUT, CONNECT_MS) == 0 && set_number(s, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) == 0 &&
+         set_number(s, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_LOST_MS) == 0 &&
          (!o->routing_id || zmq_setsockopt(s, ZMQ_ROUTING_ID, o->routing_id, strlen(o->routing_id)) == 0);
 }
 
