@@ -74,10 +74,10 @@ struct muster_client {
 
   /* the session */
   bool connected, welcomed, welcomed_before, told_lost;
-  uint32_t refused, broken; /* handshakes in a row */
-  uint64_t broken_ms;
-  uint64_t session_due_ms; /* while not welcomed: when to try something else */
-  uint64_t heard_ms;       /* the last message of the node */
+  uint32_t refused, broken, broken_quickly; /* handshakes in a row */
+  uint64_t broken_since_ms, broken_ms;      /* the first and the last of those */
+  uint64_t session_due_ms;                  /* while not welcomed: when to try something else */
+  uint64_t heard_ms;                        /* the last message of the node */
   uint8_t node_id[16];
   uint32_t credit, batch_records_max, message_bytes_max, answer_timeout_ms;
   uint32_t told_reason; /* of BUSY, in a notice */

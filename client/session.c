@@ -12,7 +12,8 @@ enum {
   HANDSHAKE_MS = 5000,
   REFUSED_MAX = 3,         /* handshakes in a row that the node's allow-list refused */
   BROKEN_MAX = 6,          /* handshakes of CURVE in a row that broke off ... */
-  BROKEN_WITHIN_MS = 2000, /* ... each so soon after the one before: a node that hangs or dies takes longer */
+  BROKEN_WITHIN_MS = 2000, /* ... each so soon after the one before: a node that hangs or dies takes longer ... */
+  BROKEN_LONG_MS = 60000,  /* ... for so long, unless each was over before a node ends one whose room it needs for others */
   ANSWER_BYTES_MAX = 1 << 20,
   MESSAGE_BYTES_MIN = LIMIT_RECORD_BYTES + VARINT_BYTES_MAX /* a batch must have room for one record */
 };
@@ -161,16 +162,26 @@ static void lost(struct muster_client *c)
   c->counts.connected = 0;
 }
 
+/* A wrong server key, or a node beside a crowd of strangers that has its room taken: the link cannot tell, but time does. */
 static void handshake_broken(struct muster_client *c)
 {
+  static const char sentence[] =
+      "the handshake with %s breaks off every time: the server key is not the key of that node, or no node of Muster listens there";
   uint64_t now = uv_now(&c->loop);
-  c->broken = now - c->broken_ms <= BROKEN_WITHIN_MS ? c->broken + 1 : 1;
+  if (now - c->broken_ms > BROKEN_WITHIN_MS)
+    c->broken = 0;
+  if (c->broken++ == 0) {
+    c->broken_since_ms = now;
+    c->broken_quickly = 0;
+  }
   c->broken_ms = now;
-  if (c->broken >= BROKEN_MAX && client_endpoint_curve(endpoint_of(c)))
-    client_end(
-        c, MUSTER_ERR_DENIED,
-        "the handshake with %s breaks off every time: the server key is not the key of that node, or no node of Muster listens there",
-        endpoint_of(c));
+  c->broken_quickly = link_attempt_ms(c->link) < LIMIT_STRANGER_MS ? c->broken_quickly + 1 : 0;
+  if (c->broken < BROKEN_MAX || !client_endpoint_curve(endpoint_of(c)))
+    return;
+  if (c->broken_quickly >= BROKEN_MAX || now - c->broken_since_ms >= BROKEN_LONG_MS)
+    client_end(c, MUSTER_ERR_DENIED, sentence, endpoint_of(c));
+  else if (c->broken == BROKEN_MAX)
+    client_notice(c, sentence, endpoint_of(c));
 }
 
 static void on_event(void *context, struct link *link, enum link_event event)

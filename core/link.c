@@ -40,7 +40,7 @@ struct link {
   /* of a DEALER */
   bool connected;
   uint32_t backoff_ms;
-  uint64_t connected_at_ns;
+  uint64_t attempt_ns, connected_at_ns;
   unsigned random;
   char endpoint[ENDPOINT_BYTES];
 };
@@ -246,11 +246,12 @@ int link_send(struct link *link, struct link_message *m)
 
 /* ---- connecting ---- */
 
-/* ZeroMQ's own reconnecting is off: it gives up after a protocol error, and hammers a peer that breaks off every handshake. */
+/* ZeroMQ's own reconnecting is as good as off: it gives up after a protocol error, and hammers a peer that breaks off every handshake. */
 static void connect_run(uv_timer_t *handle)
 {
   struct link *link = handle->data;
   zmq_disconnect(link->socket, link->endpoint);
+  link->attempt_ns = clock_monotonic_ns();
   zmq_connect(link->socket, link->endpoint);
   look_again(link);
 }
@@ -283,7 +284,7 @@ static void router_event(struct link *link, uint16_t event, int32_t value)
   case ZMQ_EVENT_ACCEPTED:
     link->connections++;
     if (value > 0 && link->options.on_come && !link->closing)
-      link->options.on_come(link->options.context, link, value);
+      link->options.on_come(link->options.context, link, value, link_socket_address(value));
     tell_connections(link, false);
     break;
   case ZMQ_EVENT_ACCEPT_FAILED:
@@ -361,6 +362,7 @@ int link_connect(struct link *link, const char *endpoint, struct failure *failur
     return failure_set(failure, MUSTER_ERR_USAGE, "cannot connect to %s: a link has one endpoint of at most %d characters", endpoint,
                        ENDPOINT_BYTES - 1);
   link_socket_allow_ipv6(link->socket, endpoint);
+  link->attempt_ns = clock_monotonic_ns();
   if (zmq_connect(link->socket, endpoint) != 0)
     return failure_set(failure, MUSTER_ERR_USAGE, "cannot connect to %s: %s", endpoint, zmq_strerror(errno));
   strcpy(link->endpoint, endpoint);
@@ -380,6 +382,8 @@ int link_bind(struct link *link, const char *endpoint, char *bound, size_t bound
   }
   return MUSTER_OK;
 }
+
+uint64_t link_attempt_ms(const struct link *link) { return (clock_monotonic_ns() - link->attempt_ns) / 1000000; }
 
 /* ---- of a ROUTER's connections ---- */
 

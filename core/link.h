@@ -45,8 +45,9 @@ struct link_options {
   void (*on_turn_end)(void *context, struct link *link); /* after the last message of a turn (group commit hangs here); may be NULL */
   void (*on_writable)(void *context, struct link *link); /* asked for by link_want_writable; may be NULL */
   void (*on_event)(void *context, struct link *link, enum link_event event); /* DEALER; may be NULL */
-  /* ROUTER with on_connections: a connection has come, and proved nothing yet. Its number is that of link_message. May be NULL. */
-  void (*on_come)(void *context, struct link *link, int32_t connection);
+  /* ROUTER with on_connections: a connection has come, and proved nothing yet. Its number is that of link_message. address: of IPv4 as a number, of
+   * IPv6 the first half, which one site has to itself; 0: of ipc, or it has left. May be NULL. */
+  void (*on_come)(void *context, struct link *link, int32_t connection, uint64_t address);
   /* ROUTER: a connection has ended; its number is that of link_message, and free for others from now on. What it had sent may still be
    * heard afterwards. A message of a later connection with the number is not heard before. May be NULL. */
   void (*on_gone)(void *context, struct link *link, int32_t connection);
@@ -78,6 +79,8 @@ int link_send(struct link *link, struct link_message *message);
 void link_want_writable(struct link *link);
 /* Stops and restarts receiving (backpressure); what arrives waits in ZeroMQ up to the high-water mark. */
 void link_pause(struct link *link, bool paused);
+/* DEALER: since it began to connect the last time, which may have come to something or not. */
+uint64_t link_attempt_ms(const struct link *link);
 /* How often nothing more was there to receive: while it stays the same, more comes than is taken. */
 uint64_t link_drains(const struct link *link);
 

@@ -1,11 +1,13 @@
 #include "core/link_socket.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -17,6 +19,8 @@
 enum {
   HEARTBEAT_MS = 5000, /* a connecting link notices a peer that vanished without a word within HEARTBEAT_LOST_MS */
   HEARTBEAT_LOST_MS = 15000,
+  RECONNECT_NEVER_MS = 3600000, /* core/link.c connects again long before */
+  CONNECT_MS = 3000, /* then it asks anew: a node's door may be shut for a moment, and the kernel would ask again after 1, 2, 4, 8, 16 s */
   ROUTER_SEND_BYTES = 256 * 1024, /* what the kernel takes of what a peer does not read; left to itself, 4 MiB */
   UNACKNOWLEDGED_MS = 60000       /* as keep-alive notices one to whom nothing was sent; the kernel would try for a quarter of an hour */
 };
@@ -46,6 +50,26 @@ int32_t link_socket_connection(struct link_frame *f)
 {
   int descriptor = zmq_msg_get(frame_of(f), ZMQ_SRCFD);
   return descriptor > 0 ? descriptor : 0;
+}
+
+/* The number may be another's by now, whose address this is then. */
+uint64_t link_socket_address(int32_t connection)
+{
+  struct sockaddr_storage any = {.ss_family = AF_UNSPEC};
+  const struct sockaddr_in *v4 = (const struct sockaddr_in *)&any;
+  const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&any;
+  socklen_t size = sizeof any;
+  uint64_t network = 0;
+  uint32_t host = 0;
+  if (getpeername(connection, (struct sockaddr *)&any, &size) != 0)
+    return 0;
+  if (any.ss_family == AF_INET)
+    host = v4->sin_addr.s_addr;
+  else if (any.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+    memcpy(&host, v6->sin6_addr.s6_addr + 12, sizeof host);
+  else if (any.ss_family == AF_INET6)
+    memcpy(&network, v6->sin6_addr.s6_addr, sizeof network);
+  return network ? network : host;
 }
 
 int link_socket_events(void *socket)
@@ -159,6 +183,8 @@ static int receive_mark(const struct link_options *o)
   return o->receive_messages == LINK_NO_MARK ? 0 : (int)(o->receive_messages ? o->receive_messages : o->queue_messages);
 }
 
+/* Reconnecting is not forbidden (-1): libzmq 4.3.4 would forget the endpoint some time after it has told of the end, and with it a connection to
+ * the same endpoint that has begun since, which would end without a word. */
 static bool set_options(void *s, const struct link_options *o)
 {
   int64_t bytes_max = (int64_t)o->message_bytes_max;
@@ -171,8 +197,9 @@ static bool set_options(void *s, const struct link_options *o)
   if (o->kind == LINK_ROUTER)
     return ok && set_number(s, ZMQ_ROUTER_MANDATORY, 1) == 0 && set_number(s, ZMQ_ROUTER_HANDOVER, o->handover) == 0 &&
            set_number(s, ZMQ_SNDBUF, ROUTER_SEND_BYTES) == 0;
-  return ok && set_number(s, ZMQ_IMMEDIATE, 1) == 0 && set_number(s, ZMQ_RECONNECT_IVL, -1) == 0 &&
-         set_number(s, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) == 0 && set_number(s, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_LOST_MS) == 0 &&
+  return ok && set_number(s, ZMQ_IMMEDIATE, 1) == 0 && set_number(s, ZMQ_RECONNECT_IVL, RECONNECT_NEVER_MS) == 0 &&
+         set_number(s, ZMQ_CONNECT_TIMEOUT, CONNECT_MS) == 0 && set_number(s, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) == 0 &&
+         set_number(s, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_LOST_MS) == 0 &&
          (!o->routing_id || zmq_setsockopt(s, ZMQ_ROUTING_ID, o->routing_id, strlen(o->routing_id)) == 0);
 }
 

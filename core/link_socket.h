@@ -19,6 +19,7 @@ void link_socket_allow_ipv6(void *socket, const char *endpoint); /* where the en
 bool link_socket_receive(void *socket, struct link_frame *f);        /* false: nothing is there */
 bool link_socket_more(void *socket);                                 /* the frame received last has another behind it */
 int32_t link_socket_connection(struct link_frame *f);                /* the descriptor that it came from; 0: not known */
+uint64_t link_socket_address(int32_t connection);                    /* as link_options.on_come has it */
 int link_socket_events(void *socket);                                /* ZMQ_EVENTS; takes the edge of the descriptor */
 int link_socket_send(void *socket, struct link_frame *f, bool more); /* negative with errno: not taken */
 bool link_socket_is_full(int32_t connection);                        /* the kernel takes nothing more for that descriptor */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 
 #include "core/clock.h"
@@ -91,10 +92,10 @@ static void front_on_tcp(void *context, struct link *link, struct link_message *
   front_on_message(f, link, allowed ? &sender : NULL, INGEST_TCP, message);
 }
 
-static void front_on_come(void *context, struct link *link, int32_t connection)
+static void front_on_come(void *context, struct link *link, int32_t connection, uint64_t address)
 {
   struct ingest_front *f = context;
-  ingest_strangers_come(&f->strangers[front_origin(f, link)], connection, clock_monotonic_ns());
+  ingest_strangers_come(&f->strangers[front_origin(f, link)], connection, address, clock_monotonic_ns());
 }
 
 static void front_on_gone(void *context, struct link *link, int32_t connection)
@@ -122,13 +123,13 @@ static void front_door(struct ingest_front *f, enum ingest_origin origin, bool s
                   connections >= f->connections_max[origin] ? "\"as many as its limit of open files and peers allow\"" : "flood");
 }
 
-/* The oldest strangers of that kind, until half of the room is free: each look at them lets in a crowd, or none. */
+/* Strangers of that kind, until half of the room is free: each look at them lets in a crowd, or none. */
 static void front_end_strangers(struct ingest_front *f, enum ingest_origin of, uint32_t count, uint32_t most)
 {
   uint64_t now_ns = clock_monotonic_ns();
   uint32_t ended = 0;
-  for (int32_t oldest; count > most / 2 + ended && (oldest = ingest_strangers_take(&f->strangers[of], now_ns)) != 0; ended++)
-    link_end(f->link[of], oldest);
+  for (int32_t one; count > most / 2 + ended && (one = ingest_strangers_take(&f->strangers[of], now_ns)) != 0; ended++)
+    link_end(f->link[of], one);
   if (ended == 0)
     return;
   counters_begin(f->counters);
@@ -139,12 +140,12 @@ static void front_end_strangers(struct ingest_front *f, enum ingest_origin of, u
                   of == INGEST_TCP ? "tcp" : "ipc", count, ended);
 }
 
-/* count: those that are open and not leaving. */
+/* count: those that are open and not leaving. Where some were too young to go, the rest follow: a door that is shut would stay so until their time is up. */
 static void front_make_room(struct ingest_front *f, uint32_t count)
 {
   for (unsigned origin = 0; origin < 2; origin++) {
     uint32_t most = f->connections_max[origin];
-    if (count >= most - most / FRONT_NEAR)
+    if (count >= most - most / FRONT_NEAR || (f->is_shut[origin] && count > most - most / FRONT_REOPEN))
       front_end_strangers(f, origin, count, most);
   }
 }
@@ -298,11 +299,12 @@ int ingest_front_open(struct ingest_front *f, uv_loop_t *loop, struct ingest_gat
   *f = (struct ingest_front){.gate = gate, .counters = counters};
   front_bound_connections(f, config);
   uint32_t descriptors = f->connections_max[INGEST_IPC] + LIMIT_FILES_OWN + LIMIT_FILES_SPARE;
-  int status = ingest_strangers_init(&f->strangers[INGEST_IPC], descriptors);
-  if (status == MUSTER_OK)
-    status = ingest_strangers_init(&f->strangers[INGEST_TCP], descriptors);
+  uint64_t seed[2];
+  int status = getrandom(seed, sizeof seed, 0) == (ssize_t)sizeof seed ? MUSTER_OK : MUSTER_ERR_IO;
+  for (unsigned origin = 0; origin < 2 && status == MUSTER_OK; origin++)
+    status = ingest_strangers_init(&f->strangers[origin], descriptors, seed[origin]);
   if (status != MUSTER_OK)
-    failure_set(failure, status, "no memory for the table of connections");
+    failure_set(failure, status, "no memory for the table of connections, or no random numbers");
   else
     status = front_open_ipc(f, loop, data, config, index, failure);
   if (status == MUSTER_OK && strcmp(config->listen, "none") != 0)

@@ -2,7 +2,7 @@
  * The front: the two ROUTER links that submitters connect to. ipc is for the same user on the same machine, whom the
  * modes of directory and socket file let in (submitter "local"); tcp is CURVE always, and each of its messages is asked
  * about once more at the allow-list. What may speak goes on to the gate. Who floods loses the connection (ingest/flood.h).
- * The limit of open files and the setting of peers say how many connections may be open: close to that, those that came first and have said
+ * The limit of open files and the setting of peers say how many connections may be open: close to that, some of those that have said
  * nothing yet make room (ingest/strangers.h). The doors are shut while a flood is still to be taken, or where that was not fast enough, or there
  * is nobody to make room; ipc has a reserve that tcp cannot use up. The struct owns the links and the handler of handshakes. Process: ingest, one struct.
  */

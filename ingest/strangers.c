@@ -1,37 +1,66 @@
 #include "ingest/strangers.h"
 
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "core/limits.h"
 #include "muster/status.h"
 
-enum { STRANGERS_NONE, STRANGERS_WAITING, STRANGERS_LEAVING };
+#define STRANGER_NS (LIMIT_STRANGER_MS * UINT64_C(1000000))
 
-int ingest_strangers_init(struct ingest_strangers *s, uint32_t max)
+enum { STRANGERS_NONE, STRANGERS_YOUNG, STRANGERS_OLD, STRANGERS_LEAVING };
+enum { STRANGERS_ADDRESSES = 4 /* places a connection: few addresses meet */ };
+
+int ingest_strangers_init(struct ingest_strangers *s, uint32_t max, uint64_t seed)
 {
-  *s = (struct ingest_strangers){.entry = calloc(max, sizeof *s->entry), .max = (int32_t)max};
-  return s->entry ? MUSTER_OK : MUSTER_ERR_MEMORY;
+  uint32_t addresses = 1;
+  while (addresses < max * STRANGERS_ADDRESSES)
+    addresses *= 2;
+  *s = (struct ingest_strangers){.entry = calloc(max, sizeof *s->entry),
+                                 .max = (int32_t)max,
+                                 .old = calloc(max, sizeof *s->old),
+                                 .addresses = calloc(addresses, sizeof *s->addresses),
+                                 .addresses_mask = addresses - 1,
+                                 .seed = seed};
+  if (s->entry && s->old && s->addresses)
+    return MUSTER_OK;
+  ingest_strangers_finish(s);
+  return MUSTER_ERR_MEMORY;
 }
 
 void ingest_strangers_finish(struct ingest_strangers *s)
 {
   free(s->entry);
+  free(s->old);
+  free(s->addresses);
   *s = (struct ingest_strangers){0};
 }
 
-static void strangers_remove(struct ingest_strangers *s, int32_t connection)
+static void strangers_remove_young(struct ingest_strangers *s, struct ingest_strangers_entry *e)
 {
-  struct ingest_strangers_entry *e = &s->entry[connection];
   *(e->prev ? &s->entry[e->prev].next : &s->first) = e->next;
   *(e->next ? &s->entry[e->next].prev : &s->last) = e->prev;
-  e->state = STRANGERS_NONE;
-  s->count--;
+}
+
+static void strangers_remove_old(struct ingest_strangers *s, struct ingest_strangers_entry *e)
+{
+  int32_t last = s->old[--s->old_count];
+  s->old[e->place] = last;
+  s->entry[last].place = e->place;
 }
 
 void ingest_strangers_speak(struct ingest_strangers *s, int32_t connection)
 {
-  if (connection > 0 && connection < s->max && s->entry[connection].state == STRANGERS_WAITING)
-    strangers_remove(s, connection);
+  struct ingest_strangers_entry *e = connection > 0 && connection < s->max ? &s->entry[connection] : NULL;
+  if (!e || (e->state != STRANGERS_YOUNG && e->state != STRANGERS_OLD))
+    return;
+  if (e->state == STRANGERS_YOUNG)
+    strangers_remove_young(s, e);
+  else
+    strangers_remove_old(s, e);
+  e->state = STRANGERS_NONE;
+  s->addresses[e->address]--;
+  s->count--;
 }
 
 void ingest_strangers_gone(struct ingest_strangers *s, int32_t connection)
@@ -43,24 +72,57 @@ void ingest_strangers_gone(struct ingest_strangers *s, int32_t connection)
   s->leaving--;
 }
 
-void ingest_strangers_come(struct ingest_strangers *s, int32_t connection, uint64_t now_ns)
+void ingest_strangers_come(struct ingest_strangers *s, int32_t connection, uint64_t address, uint64_t now_ns)
 {
   if (connection <= 0 || connection >= s->max)
     return;
   ingest_strangers_gone(s, connection); /* one whose end was not told */
-  s->entry[connection] = (struct ingest_strangers_entry){.came_ns = now_ns, .prev = s->last, .state = STRANGERS_WAITING};
+  uint32_t at = (uint32_t)XXH3_64bits_withSeed(&address, sizeof address, s->seed) & s->addresses_mask;
+  s->entry[connection] = (struct ingest_strangers_entry){.came_ns = now_ns, .address = at, .prev = s->last, .state = STRANGERS_YOUNG};
   *(s->last ? &s->entry[s->last].next : &s->first) = connection;
   s->last = connection;
+  s->addresses[at]++;
   s->count++;
+}
+
+static void strangers_grow_old(struct ingest_strangers *s, uint64_t now_ns)
+{
+  while (s->first && now_ns - s->entry[s->first].came_ns >= STRANGER_NS) {
+    int32_t connection = s->first;
+    struct ingest_strangers_entry *e = &s->entry[connection];
+    strangers_remove_young(s, e);
+    e->state = STRANGERS_OLD;
+    e->place = s->old_count;
+    s->old[s->old_count++] = connection;
+  }
+}
+
+static int32_t strangers_draw(struct ingest_strangers *s)
+{
+  s->drawn++;
+  return s->old[XXH3_64bits_withSeed(&s->drawn, sizeof s->drawn, s->seed) % s->old_count];
+}
+
+/* Half of the old ones, and no more for a while: where room is taken again at once, everybody that is old would leave, and nothing would be left to chance. */
+static void strangers_begin_round(struct ingest_strangers *s, uint64_t now_ns)
+{
+  if ((s->round_ns && now_ns - s->round_ns < STRANGER_NS) || s->old_count < s->count - s->old_count)
+    return;
+  s->round_ns = now_ns;
+  s->round_left = (s->old_count + 1) / 2;
 }
 
 int32_t ingest_strangers_take(struct ingest_strangers *s, uint64_t now_ns)
 {
-  int32_t oldest = s->first;
-  if (oldest == 0 || now_ns - s->entry[oldest].came_ns < LIMIT_STRANGER_MS * UINT64_C(1000000))
+  strangers_grow_old(s, now_ns);
+  strangers_begin_round(s, now_ns);
+  if (s->old_count == 0 || s->round_left == 0)
     return 0;
-  strangers_remove(s, oldest);
-  s->entry[oldest].state = STRANGERS_LEAVING;
+  s->round_left--;
+  int32_t one = strangers_draw(s), other = strangers_draw(s);
+  int32_t chosen = s->addresses[s->entry[other].address] > s->addresses[s->entry[one].address] ? other : one;
+  ingest_strangers_speak(s, chosen); /* out of the lists */
+  s->entry[chosen].state = STRANGERS_LEAVING;
   s->leaving++;
-  return oldest;
+  return chosen;
 }

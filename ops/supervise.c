@@ -1,6 +1,7 @@
 #include "ops/supervise.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,9 +138,21 @@ static void on_ready(struct ops_process *p)
 
 /* ---- the end ---- */
 
+/* From here on nothing is left that a signal could hasten; with its handler gone, one would end the process before it has told how it went. */
+static void hold_signals(void)
+{
+  static const int heard[] = {SIGTERM, SIGINT, SIGHUP};
+  sigset_t set;
+  sigemptyset(&set);
+  for (unsigned i = 0; i < sizeof heard / sizeof heard[0]; i++)
+    sigaddset(&set, heard[i]);
+  pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 static void close_everything(struct node *n)
 {
   n->phase = ENDED;
+  hold_signals();
   for (uint32_t i = 0; i < n->workers; i++)
     ops_process_finish(&n->worker[i]);
   for (uint32_t i = 0; i < n->ingests; i++)

@@ -21,7 +21,7 @@ has() { case " $SUITES " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 pass() { passed=$((passed + $1)); }
 fail() { failed=$((failed + $1)); echo "FAILED: $2"; }
 
-# one NAME COMMAND...: one check, its output shown only when it fails
+# one NAME COMMAND...: one check; of its output only what failed is shown
 one() {
   local name=$1 start=$SECONDS
   shift
@@ -30,7 +30,7 @@ one() {
     echo "ok: $name ($((SECONDS - start)) s)"
   else
     fail 1 "$name"
-    tail -n 40 "$LOG/$name.log"
+    tests/told.sh "$LOG/$name.log"
   fi
 }
 
@@ -87,8 +87,8 @@ flows() {
     grep '^skip - ' "$log"
     p=$((p + ok)) f=$((f + bad))
     if [ "$bad" -gt 0 ]; then
-      echo "FAILED: flow $variant $(basename "$test")"
-      grep -v '^ok - ' "$log" | head -n 60
+      echo "FAILED: flow $variant $(basename "$test") (exit $code)"
+      tests/told.sh "$log"
     fi
   done
   pass $p

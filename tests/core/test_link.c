@@ -10,11 +10,13 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -461,6 +463,48 @@ static void a_connection_comes_back(void **state)
   }
   assert_int_equal(p.dealer.broken + p.dealer.refused, 0);
   pair_close(&p);
+}
+
+/* While it is set, a thread of libzmq stands still after each word to another thread, as one does that gets no processor. */
+static atomic_uint stall_ms;
+static pthread_t loop_thread;
+
+ssize_t write(int fd, const void *bytes, size_t size)
+{
+  ssize_t written = syscall(SYS_write, fd, bytes, size);
+  if (stall_ms && !pthread_equal(pthread_self(), loop_thread))
+    usleep(stall_ms * 1000);
+  return written;
+}
+
+/* The end is told, the next connection begins, and then only libzmq goes on with what it does about the end of the one before. */
+static void an_end_that_is_done_with_late_ends_no_later_connection(void **state)
+{
+  (void)state;
+  for (unsigned tcp = 0; tcp < 2; tcp++) {
+    struct pair p;
+    char endpoint[300] = "tcp://127.0.0.1:*";
+    if (!tcp)
+      endpoint_ipc(endpoint, "late");
+    end_init(&p.router, LINK_ROUTER);
+    end_init(&p.dealer, LINK_DEALER);
+    p.router.options.on_gone = end_gone;
+    pair_open(&p, endpoint);
+    pair_greet(&p);
+    for (uint32_t round = 1; round <= 4; round++) {
+      loop_thread = pthread_self();
+      stall_ms = 60; /* the dealer waits 20 to 30 before it connects */
+      link_end(p.router.link, p.router.last.connection);
+      run_until(&p.loop, &p.dealer.disconnected, round, 5000);
+      stall_ms = 0;
+      run_until(&p.loop, &p.dealer.connected, round + 1, 5000);
+      assert_int_equal(p.dealer.connected, round + 1);
+      assert_int_equal(send_text(p.dealer.link, "again", 0), MUSTER_OK);
+      run_until(&p.loop, &p.router.messages, round + 1, 5000);
+      assert_int_equal(p.router.messages, round + 1);
+    }
+    pair_close(&p);
+  }
 }
 
 /* A frame over the bound ends the connection unread; libzmq alone would not connect again. */
@@ -974,6 +1018,7 @@ int main(void)
       cmocka_unit_test(a_full_peer_is_told_and_gets_whole_messages),
       cmocka_unit_test(a_link_may_be_closed_in_its_callbacks),
       cmocka_unit_test(a_connection_comes_back),
+      cmocka_unit_test(an_end_that_is_done_with_late_ends_no_later_connection),
       cmocka_unit_test(an_oversized_message_ends_the_connection_only),
       cmocka_unit_test(too_many_frames_and_too_long_an_identity),
       cmocka_unit_test(a_send_does_not_swallow_the_edge),

@@ -15,24 +15,26 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "flow"))
 import wire  # noqa: E402
 import zmq  # noqa: E402
-from harness import SLOW, check, check_equal, delimited, finished, wait_until  # noqa: E402
-from proxy import DOWN, Cut, Script  # noqa: E402
+from harness import SLOW, Failure, check, check_equal, delimited, finished, wait_until  # noqa: E402
+from proxy import DOWN, Cut, Proxy, Script  # noqa: E402
 from scenarios import FULL, counted, main  # noqa: E402
 from wire import Client  # noqa: E402
 from world import BUDGET_MIB, FILES_SPARE, MEMORY_IS_ITS_OWN, World  # noqa: E402
 
+NEWCOMER_S = 60  # within which a newcomer is served, whatever crowd of strangers there is
 KEPT = 0.8  # of the rate at which an honest client's records come, whatever others do
 
 
 # ---- those who never say who they are ----
 
 class Strangers:
-    """Connections that never prove a key, from several addresses of loopback: silent, within their greeting, behind it, within HELLO. Those that are
-    ended come again, if they are told to."""
+    """Connections that never prove a key, from so many addresses of loopback: silent, within their greeting, behind it, within HELLO. Those that are
+    ended come again, if they are told to; and those that nobody lets in within `hurry` seconds, where the kernel would take a second to ask again."""
 
     WORDS = (b"", b"\xff" + b"\0" * 6, b"\xff" + b"\0" * 8 + b"\x7f\x03\0" + b"CURVE".ljust(20, b"\0") + b"\0" * 32)
 
-    def __init__(self, endpoint, count, again):
+    def __init__(self, endpoint, count, again, addresses=50, hurry=None):
+        self.addresses, self.hurry, self.waiting = addresses, hurry, {}
         self.address, self.again = (endpoint[len("tcp://"):].rsplit(":", 1)[0], int(endpoint.rsplit(":", 1)[1])), again
         self.selector, self.came, self.dropped, self.stopped = selectors.DefaultSelector(), 0, 0, False
         self.thread = threading.Thread(target=self.run, args=(count,), daemon=True)
@@ -41,13 +43,15 @@ class Strangers:
     def come(self, number):
         s = socket.socket()
         s.setblocking(False)
-        s.bind((f"127.0.0.{2 + number % 50}", 0))
+        s.bind((f"127.{1 + number % self.addresses // 200}.0.{2 + number % self.addresses % 200}", 0))
         s.connect_ex(self.address)
         self.selector.register(s, selectors.EVENT_READ | selectors.EVENT_WRITE, number)
+        self.waiting[s] = time.monotonic()
         self.came += 1
 
     def serve(self, key, events):
         data = b"?"
+        self.waiting.pop(key.fileobj, None)
         try:
             if events & selectors.EVENT_WRITE:
                 self.selector.modify(key.fileobj, selectors.EVENT_READ, key.data)
@@ -59,10 +63,22 @@ class Strangers:
             data = b""
         if not data:
             self.dropped += 1
-            self.selector.unregister(key.fileobj)
-            key.fileobj.close()
+            self.leave(key)
             if self.again:
                 self.come(key.data)
+
+    def leave(self, key):
+        self.selector.unregister(key.fileobj)
+        key.fileobj.close()
+
+    def ask_again(self):
+        for s, since in list(self.waiting.items()):
+            if time.monotonic() - since < self.hurry:
+                break
+            key = self.selector.get_key(s)
+            del self.waiting[s]
+            self.leave(key)
+            self.come(key.data)
 
     def run(self, count):
         for number in range(count):  # no faster than they are accepted: what overflows that queue is forgotten, and nobody tells its other side
@@ -70,8 +86,10 @@ class Strangers:
             if number % 50 == 49:
                 time.sleep(0.02)
         while not self.stopped:
-            for key, events in self.selector.select(0.1):
+            for key, events in self.selector.select(self.hurry or 0.1):
                 self.serve(key, events)
+            if self.hurry:
+                self.ask_again()
         for key in list(self.selector.get_map().values()):
             key.fileobj.close()
 
@@ -116,14 +134,21 @@ def paced(world, rate, seconds):
 
 
 def newcomer(world):
-    """Seconds until one who was not there is served."""
-    start = time.monotonic()
-    client = world.client(hello=False)
-    client.socket.send(wire.wire.Hello(kind=wire.wire.KIND_HELLO, version_major=1).SerializeToString())
-    client.receive(30)
-    records = world.records(3)
-    world.told(records, client.submit(records))
-    client.close()
+    """Seconds until one who was not there is served. Where its connection is ended as it says hello, nobody answers that: it comes again, as a client does."""
+    start, records = time.monotonic(), world.records(3)
+
+    def served():
+        client = world.client(hello=False)
+        try:
+            client.hello()
+            world.told(records, client.submit(records))
+        except Failure as why:
+            check(str(why).startswith("no answer"), str(why))
+            return False
+        finally:
+            client.close()
+        return True
+    wait_until(served, NEWCOMER_S, "a newcomer to be served")
     return time.monotonic() - start
 
 
@@ -188,6 +213,38 @@ def strangers_come_again(t):
     print(f"#   {strangers.came} came, {strangers.dropped} were ended; a newcomer waited {slowest:.2f} s at most", flush=True)
     rounds.judge(f"{count} strangers that come again")
     stayed.close()
+    world.end()
+
+
+def distant_newcomers(t):
+    """strangers that come again, from few addresses and from as many as they are: one whose handshake takes longer than room is left to strangers gets in"""
+    count, peers = (420, 256) if FULL else (160, 16)
+    world = World(t, f"ingest.peers={peers}", "ingest.handshake_ms=60000")
+    for addresses in (4, count) if FULL else (4,):
+        counted()
+        before = world.ingest()["strangers_ended"]
+        strangers = Strangers(world.endpoint, count, again=True, addresses=addresses, hurry=0.1)
+        wait_until(lambda: strangers.came >= count and world.ingest()["strangers_ended"] > before, 30, "strangers to have to make room")
+        slowest = 0
+        for _ in range(10 if FULL else 1):
+            round_trips = [0.15, t.random.uniform(0.15, 0.3)] if addresses < count else [0.15]
+            proxies = [Proxy(world.endpoint) for _ in round_trips]  # one each: it stands still where a door is shut
+            begun, submits = time.monotonic(), []
+            for proxy, round_trip in zip(proxies, round_trips):
+                n, records = next(world.numbers), world.records(3)
+                way = proxy.way(lambda i, far=round_trip / 2: Script(i, far=far))
+                process = t.popen("submit", "--endpoint", way.endpoint, "--server-key", world.server, "--key", t.path("field-1.key"), "--timeout", int(NEWCOMER_S * SLOW),
+                                  "--verdicts", t.path(f"v{n}.tsv"), t.write(f"s{n}.pb", wire.stream_of(records)), stdout=-1, stderr=-1)
+                submits.append((process, round_trip, records, t.path(f"v{n}.tsv")))
+            for process, round_trip, records, verdicts in submits:
+                error = finished(process, NEWCOMER_S + 20).error()
+                check_equal(process.returncode, 0, f"exit of a newcomer {1000 * round_trip:.0f} ms away, beside {count} strangers from {addresses} addresses; {error}")
+                world.oracle.heard(records, verdicts)
+            slowest = max(slowest, time.monotonic() - begun)
+            for proxy in proxies:
+                proxy.close()
+        print(f"#   {addresses} addresses: {strangers.came} came, {world.ingest()['strangers_ended'] - before} had to leave; a distant newcomer waited {slowest:.2f} s at most", flush=True)
+        strangers.end()
     world.end()
 
 
@@ -305,4 +362,4 @@ def flood(t):
 
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-main("crowds", [strangers_have_their_time, strangers_come_again, *([strangers_that_stay] if FULL else []), slow_readers, flood], shims=False)
+main("crowds", [strangers_have_their_time, strangers_come_again, distant_newcomers, *([strangers_that_stay] if FULL else []), slow_readers, flood], shims=False)

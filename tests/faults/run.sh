@@ -33,7 +33,7 @@ for name in $PARTS; do
     broken=1
     [ "$bad" -gt 0 ] || violations=$((violations + 1)) # one that ended before it could count
     echo "FAILED: $suite (exit $code, $((SECONDS - start)) s)"
-    grep -v '^ok - ' "$log" | head -n 60
+    tests/told.sh "$log"
   else
     grep '^#   ' "$log"
     echo "ok: $name: $tried scenarios ($((SECONDS - start)) s)"

@@ -7,7 +7,7 @@ import socket as socketlib
 import stat
 import time
 
-from harness import check, check_equal, main, number, wait_until
+from harness import SLOW, check, check_equal, main, number, state, wait_until
 
 
 def ready_line_and_clean_stop(t):
@@ -121,6 +121,18 @@ def second_signal_ends_at_once(t):
     node.stop()
 
 
+def signal_in_the_last_moment(t):
+    """a SIGTERM, SIGINT or SIGHUP that comes when all has ended and was told changes nothing about that: exit 0"""
+    for late in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        node = t.node(env={"MUSTER_FAULT": "run.ended:stop:1"}, variant="faults")
+        node.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: state(node.process.pid) == "T", 15, "the supervisor to stand still before it ends")
+        check("all answered" in node.log(), node.log())
+        node.process.send_signal(late)
+        node.process.send_signal(signal.SIGCONT)
+        check_equal(node.process.wait(20 * SLOW), 0, f"exit after a late signal {late}")
+
+
 def workers_are_fixed(t):
     """another number of workers later is a clear error"""
     t.node("--workers", "3").stop()
@@ -149,4 +161,4 @@ def interrupted_by_terminal(t):
 
 main("run", [ready_line_and_clean_stop, second_node_is_refused, long_path_still_works, dead_children_come_back,
              taken_port_is_told_at_once, bad_options_of_run, crash_loop_has_a_last_word,
-             second_signal_ends_at_once, workers_are_fixed, settings_are_checked, interrupted_by_terminal])
+             second_signal_ends_at_once, signal_in_the_last_moment, workers_are_fixed, settings_are_checked, interrupted_by_terminal])

@@ -40,10 +40,10 @@ class Cut:
 
 class Script:
     """pieces: (least, most) bytes that pass at once, by direction; delay: (least, most) seconds in front of each. room: bytes that the kernel keeps of
-    what the node sends and nobody has read."""
+    what the node sends and nobody has read. far: seconds that everything is on its way, in each direction."""
 
-    def __init__(self, seed=0, pieces=None, delay=None, cut=None, room=None):
-        self.random, self.room = random.Random(seed), room
+    def __init__(self, seed=0, pieces=None, delay=None, cut=None, room=None, far=0):
+        self.random, self.room, self.far = random.Random(seed), room, far
         self.pieces, self.delay, self.cut = pieces or {}, delay or {}, cut
 
 
@@ -93,6 +93,7 @@ class Pipe:
         self.name, self.source, self.target = name, source, target
         self.frames, self.pending, self.arrived, self.passed = Frames(), bytearray(), 0, 0
         self.due, self.ended, self.blocked = 0.0, False, False
+        self.read_out = False  # its end is on its way
 
 
 def drop_everything(sock):
@@ -122,7 +123,7 @@ class Connection:
         """What is read: never more than PENDING ahead. What is written waits for room only where there was none."""
         for pipe in self.pipes.values():
             other = self.pipes[DOWN if pipe.name == UP else UP]
-            reads = not pipe.ended and len(pipe.pending) < PENDING and pipe is not self.unread and not (self.mute and self.script.cut.how == "deaf")
+            reads = not pipe.ended and not pipe.read_out and len(pipe.pending) < PENDING and pipe is not self.unread and not (self.mute and self.script.cut.how == "deaf")
             events = selectors.EVENT_READ * reads
             events |= selectors.EVENT_WRITE * other.blocked
             self.proxy.interest(pipe.source, events, (self, pipe))
@@ -140,6 +141,16 @@ class Connection:
                 self.watch()
             else:
                 self.close(reset)
+            return
+        if self.script.far and not self.mute:
+            pipe.read_out = not data
+            self.watch()
+            self.proxy.later(self.script.far, lambda: self.take(pipe, data))
+        else:
+            self.take(pipe, data)
+
+    def take(self, pipe, data):
+        if not self.open:
             return
         if not data:
             pipe.ended = True
@@ -283,6 +294,7 @@ class Way:
         if script.room:
             node.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, script.room)
         try:
+            node.settimeout(2)  # a shut door
             node.connect(self.proxy.target)
         except OSError:
             reset(client)

@@ -29,6 +29,11 @@ def violated(number=1):
         violations += number
 
 
+def shortened(text):
+    """What is wrong stands at the beginning, behind it the log of who did it."""
+    return text if len(text) <= 1500 else f"{text[:500]}\n[...]\n{text[-1000:]}"
+
+
 def examine(title, replay, function, *arguments):
     """One scenario: what it raises is a violation, told with how to see it again."""
     counted()
@@ -36,7 +41,7 @@ def examine(title, replay, function, *arguments):
         return function(*arguments)
     except (Failure, subprocess.TimeoutExpired) as why:
         violated()
-        print(f"#   violation: {title}: {str(why)[-1500:]}\n#     replay: {replay}", flush=True)
+        print(f"#   violation: {title}: {shortened(str(why))}\n#     replay: {replay}", flush=True)
         return None
 
 
