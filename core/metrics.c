@@ -84,17 +84,18 @@ static const struct entry entries[] = {
 #define ENTRIES (sizeof entries / sizeof entries[0])
 
 /* Causes of one total are one metric: its first entry stands for all. */
-static bool continues_causes(uint32_t entry)
+static bool is_one_metric(const struct entry *first, const struct entry *next)
 {
-  return entry > 0 && entries[entry].source == METRIC_OF_CAUSES && entries[entry - 1].source == METRIC_OF_CAUSES &&
-         strcmp(entries[entry].name, entries[entry - 1].name) == 0;
+  return first->source == METRIC_OF_CAUSES && next->source == METRIC_OF_CAUSES && strcmp(first->name, next->name) == 0;
 }
+
+static bool is_first(const struct entry *e) { return e == entries || !is_one_metric(e - 1, e); }
 
 uint32_t metrics_count(void)
 {
   uint32_t count = 0;
-  for (uint32_t i = 0; i < ENTRIES; i++)
-    count += !continues_causes(i);
+  for (const struct entry *e = entries; e < entries + ENTRIES; e++)
+    count += is_first(e);
   return count;
 }
 
@@ -114,12 +115,11 @@ static const char *extra_label(const struct entry *e)
 
 void metrics_at(uint32_t position, struct metric *out)
 {
-  uint32_t i = 0;
-  for (;; i++)
-    if (!continues_causes(i) && position-- == 0)
+  const struct entry *e = entries;
+  for (; e < entries + ENTRIES; e++)
+    if (is_first(e) && position-- == 0)
       break;
-  assert(i < ENTRIES);
-  const struct entry *e = &entries[i];
+  assert(e < entries + ENTRIES);
   const struct unit *u = unit_of(e->unit);
   size_t size = strlen(e->name);
   if (u && size > strlen(u->tail) && strcmp(e->name + size - strlen(u->tail), u->tail) == 0)
@@ -183,17 +183,15 @@ static int say(const struct walk *w, const char *suffix, const char *label_value
 
 static int say_causes(const struct walk *w, uint32_t first)
 {
-  const char *total = NULL;
-  for (uint32_t i = 0; i < ENTRIES; i++) {
-    const struct entry *e = &entries[i];
-    if (e->source != METRIC_OF_CAUSES || (e->index < first) || (total && strcmp(total, e->name) != 0))
-      continue;
-    total = e->name;
-    const int answer = say(w, "", counter_list[e->index].cause, (double)w->page->value[e->index]);
-    if (answer != 0)
-      return answer;
+  int answer = 0;
+  const struct entry *begin = NULL;
+  for (const struct entry *e = entries; e < entries + ENTRIES && answer == 0; e++) {
+    if (begin == NULL && e->source == METRIC_OF_CAUSES && e->index == first)
+      begin = e;
+    if (begin != NULL && is_one_metric(begin, e))
+      answer = say(w, "", counter_list[e->index].cause, (double)w->page->value[e->index]);
   }
-  return 0;
+  return answer;
 }
 
 /* All that there are, those of 0 as well: a rate can be made of the first one that comes. */
