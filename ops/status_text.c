@@ -25,10 +25,12 @@ static char *rate_of(const struct ops_status *s, enum counter_id id, char out[TA
 
 static void print_node(const struct ops_status *s)
 {
-  char a[TABLE_NUMBER], b[TABLE_NUMBER];
+  char a[TABLE_NUMBER], b[TABLE_NUMBER], c[TABLE_NUMBER];
   const char *line = s->endpoints;
-  printf("node       %s, pid %u, up %s, %s restart%s\n", metrics_state_name(s->state), s->pid, ops_table_duration(a, s->uptime_s),
-         ops_table_number(b, s->restarts), s->restarts == 1 ? "" : "s");
+  const uint64_t peers = ops_view_sum(&s->after, "ingest-", COUNTER_peers);
+  printf("node       %s, pid %u, up %s, %s restart%s, %s connection%s\n", metrics_state_name(s->state), s->pid,
+         ops_table_duration(a, s->uptime_s), ops_table_number(b, s->restarts), s->restarts == 1 ? "" : "s", ops_table_number(c, peers),
+         peers == 1 ? "" : "s");
   for (bool first = true; *line; first = false) {
     size_t size = strcspn(line, "\n");
     printf("%-10s %.*s\n", first ? "endpoints" : "", (int)size, line);
@@ -88,7 +90,7 @@ static void print_rates(const struct ops_status *s)
   if (counters_histogram_count(&ack) > 0)
     printf("answered   half within %.1f ms, 99 %% within %.1f ms%s\n",
            (double)counters_histogram_quantile(HISTOGRAM_batch_ack, &ack, 0.5) / 1e6,
-           (double)counters_histogram_quantile(HISTOGRAM_batch_ack, &ack, 0.99) / 1e6, now ? "" : " (before; nothing came just now)");
+           (double)counters_histogram_quantile(HISTOGRAM_batch_ack, &ack, 0.99) / 1e6, now ? "" : " (before; idle now)");
 }
 
 static void print_batches(const struct ops_status *s)
@@ -99,12 +101,10 @@ static void print_batches(const struct ops_status *s)
          number_of(s, COUNTER_batches_refused, n[3]));
   print_reasons(s, "told BUSY  ", COUNTER_BATCHES, 200, 249);
   print_reasons(s, "refused    ", COUNTER_BATCHES, LIMIT_RECORD_REASONS, 199);
-  const uint64_t peers = ops_view_sum(&s->after, "ingest-", COUNTER_peers);
-  printf("room       %s connection%s, credit %s, retry after %s ms, ", ops_table_number(n[0], peers), peers == 1 ? "" : "s",
-         ops_table_number(n[1], ops_view_most(&s->after, "ingest-", COUNTER_credit)),
-         ops_table_number(n[2], ops_view_most(&s->after, "ingest-", COUNTER_retry_after_ms)));
-  printf("budget %s of %s\n", ops_table_bytes(n[0], ops_view_sum(&s->after, "ingest-", COUNTER_budget_used_bytes)),
+  printf("room       %s of %s held, ", ops_table_bytes(n[0], ops_view_sum(&s->after, "ingest-", COUNTER_budget_used_bytes)),
          ops_table_bytes(n[1], ops_view_sum(&s->after, "ingest-", COUNTER_budget_bytes)));
+  printf("credit %s, retry after %s ms\n", ops_table_number(n[0], ops_view_most(&s->after, "ingest-", COUNTER_credit)),
+         ops_table_number(n[1], ops_view_most(&s->after, "ingest-", COUNTER_retry_after_ms)));
 }
 
 static void print_judgement(const struct ops_status *s)
