@@ -1,24 +1,10 @@
 #include "bench/histogram.h"
 
-#include <math.h>
 #include <string.h>
 
-#define STEPS (UINT64_C(1) << HISTOGRAM_STEP_BITS)
+#include "core/log_linear.h"
 
-/* Below 2 * STEPS a value is its own bucket; above, it loses so many low bits that STEPS to 2 * STEPS - 1 are left. */
-static uint32_t bucket_of(uint64_t value)
-{
-  uint32_t bits = 64 - (uint32_t)__builtin_clzll(value | 1), cut = bits > HISTOGRAM_STEP_BITS + 1 ? bits - HISTOGRAM_STEP_BITS - 1 : 0;
-  return (cut << HISTOGRAM_STEP_BITS) + (uint32_t)(value >> cut);
-}
-
-uint64_t histogram_bucket_low(uint32_t bucket)
-{
-  if (bucket < 2 * STEPS)
-    return bucket;
-  uint32_t cut = (bucket >> HISTOGRAM_STEP_BITS) - 1;
-  return ((bucket & (STEPS - 1)) + STEPS) << cut;
-}
+uint64_t histogram_bucket_low(uint32_t bucket) { return log_linear_low(HISTOGRAM_STEP_BITS, bucket); }
 
 uint64_t histogram_bucket_high(uint32_t bucket) { return histogram_bucket_low(bucket + 1) - 1; }
 
@@ -28,7 +14,7 @@ void histogram_record(struct histogram *h, uint64_t value_ns)
 {
   if (value_ns > HISTOGRAM_VALUE_MAX)
     value_ns = HISTOGRAM_VALUE_MAX;
-  h->bucket[bucket_of(value_ns)]++;
+  h->bucket[log_linear_bucket(HISTOGRAM_STEP_BITS, value_ns)]++;
   h->count++;
   h->sum += (double)value_ns;
   if (value_ns > h->max)
@@ -47,14 +33,8 @@ void histogram_add(struct histogram *h, const struct histogram *other)
 
 uint64_t histogram_quantile(const struct histogram *h, double share)
 {
-  double rank = ceil(share * (double)h->count);
-  uint64_t wanted = rank < 1 ? 1 : (uint64_t)rank, seen = 0;
-  for (uint32_t i = 0; i < HISTOGRAM_BUCKETS && h->count; i++)
-    if (h->bucket[i] && (seen += h->bucket[i]) >= wanted) {
-      uint64_t high = histogram_bucket_high(i);
-      return high < h->max ? high : h->max;
-    }
-  return h->max;
+  const uint64_t high = log_linear_quantile(HISTOGRAM_STEP_BITS, h->bucket, HISTOGRAM_BUCKETS, share);
+  return high < h->max ? high : h->max;
 }
 
 double histogram_mean(const struct histogram *h) { return h->count ? h->sum / (double)h->count : 0; }

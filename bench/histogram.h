@@ -1,6 +1,6 @@
 /*
  * A log-linear histogram of times, as HdrHistogram's (G. Tene): 1,024 equal steps for each power of two, so that a value is known to
- * better than one part in 1,000 from 1 ns to 2 hours; counts are exact, and two histograms add up to that of all their values. On the
+ * better than one part in 1,000 from 1 ns to 2 hours (core/log_linear.h has the arithmetic); counts are exact, and two histograms add up to that of all their values. On the
  * caller's memory (about 280 KiB; zeroed is empty). Benchmarks, one thread.
  */
 #ifndef MUSTER_BENCH_HISTOGRAM_H

@@ -13,10 +13,6 @@
 
 #include "core/clock.h"
 
-struct counters {
-  struct counters_page *page;
-};
-
 /* A file of full size whose blocks exist, so that no later store into the mapping meets a full disk. */
 static int counters_open_page(const char *path, struct failure *failure)
 {
@@ -43,7 +39,11 @@ static void counters_fill(struct counters_page *page)
   atomic_store_explicit(&page->start_ticks, counters_start_ticks(pid), memory_order_relaxed);
   atomic_store_explicit(&page->started_us, now_us, memory_order_relaxed);
   atomic_store_explicit(&page->state, PROCESS_STARTING, memory_order_relaxed);
+  page_store(&page->state_since_ns, clock_monotonic_ns());
   atomic_store_explicit(&page->beat_us, now_us, memory_order_relaxed);
+  if (atomic_load_explicit(&page->since_us, memory_order_relaxed) == 0)
+    atomic_store_explicit(&page->since_us, now_us, memory_order_relaxed);
+  page_store(&page->value[COUNTER_process_starts], page_load(&page->value[COUNTER_process_starts]) + 1);
 }
 
 /* The page that path shows, mapped, if this process may begin it anew, else MAP_FAILED. A writer that only sleeps keeps its page, or it would
@@ -65,26 +65,136 @@ static struct counters_page *counters_map_former(int fd, const char *role)
   return MAP_FAILED;
 }
 
-/* The page of a dead writer, begun anew where it lies: on a full disk a process could otherwise not start. NULL: none can be taken. */
+/* Records answered with a verdict, by the columns of one table of values. */
+static uint64_t page_answered(const _Atomic uint64_t *value, unsigned accepted, unsigned duplicate, unsigned conflict, unsigned invalid)
+{
+  return page_load(&value[accepted]) + page_load(&value[duplicate]) + page_load(&value[conflict]) + page_load(&value[invalid]);
+}
+
+static uint64_t page_answered_all(const struct counters_page *page)
+{
+  return page_answered(page->value, COUNTER_records_accepted, COUNTER_records_duplicate, COUNTER_records_conflict, COUNTER_records_invalid);
+}
+
+static uint64_t page_answered_row(const struct counters_page_submitter *row)
+{
+  return page_answered(row->value, SUBMITTER_records_accepted, SUBMITTER_records_duplicate, SUBMITTER_records_conflict,
+                       SUBMITTER_records_invalid);
+}
+
+/* Whether the next process may add to these totals: they are of this run of the node, and make sense. */
+static bool page_goes_on(const struct counters_page *page)
+{
+  if (atomic_load_explicit(&page->since_us, memory_order_relaxed) == 0 ||
+      atomic_load_explicit(&page->rows, memory_order_relaxed) > COUNTER_OTHERS)
+    return false;
+  for (uint32_t row = 0; row < COUNTER_ROWS; row++)
+    if (page_load(&page->submitter[row].value[SUBMITTER_records_received]) < page_answered_row(&page->submitter[row]))
+      return false;
+  return page_load(&page->value[COUNTER_records_received]) >= page_answered_all(page);
+}
+
+static void page_clear(struct counters_page *page)
+{
+  atomic_store_explicit(&page->since_us, 0, memory_order_relaxed);
+  atomic_store_explicit(&page->rows, 0, memory_order_relaxed);
+  for (int i = 0; i < COUNTER_COUNT; i++)
+    page_store(&page->value[i], 0);
+  for (uint32_t i = 0; i < COUNTER_PER * COUNTER_REASONS; i++)
+    page_store(&page->reason[i / COUNTER_REASONS][i % COUNTER_REASONS], 0);
+  for (int i = 0; i < HISTOGRAM_COUNT; i++) {
+    page_store(&page->histogram[i].sum, 0);
+    for (uint32_t k = 0; k < COUNTER_BUCKETS; k++)
+      page_store(&page->histogram[i].bucket[k], 0);
+  }
+  for (uint32_t row = 0; row < COUNTER_ROWS; row++) {
+    page_store(&page->submitter[row].number, 0);
+    for (uint32_t k = 0; k < PAGE_NAME_WORDS; k++)
+      page_store(&page->submitter[row].name[k], 0);
+    for (int k = 0; k < SUBMITTER_COUNT; k++)
+      page_store(&page->submitter[row].value[k], 0);
+  }
+}
+
+/* What was in flight when the process died was told nothing, and comes again. Where it died in a bracket a verdict may be counted whose record is in
+ * flight still: so it is what has no verdict that counts as handed back. */
+static void page_settle(struct counters_page *page)
+{
+  page_store(&page->value[COUNTER_records_handed_back], page_load(&page->value[COUNTER_records_received]) - page_answered_all(page));
+  for (int i = 0; i < COUNTER_COUNT; i++)
+    if (counter_list[i].type == COUNTER_GAUGE)
+      page_store(&page->value[i], 0);
+  for (uint32_t row = 0; row < COUNTER_ROWS; row++) {
+    struct counters_page_submitter *s = &page->submitter[row];
+    page_store(&s->value[SUBMITTER_records_handed_back], page_load(&s->value[SUBMITTER_records_received]) - page_answered_row(s));
+    page_store(&s->value[SUBMITTER_records_in_flight], 0);
+    page_store(&s->value[SUBMITTER_credit], 0);
+  }
+}
+
+static struct counters_page *counters_open_former(const char *path, const char *role, int *fd)
+{
+  *fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (*fd < 0)
+    return NULL;
+  struct counters_page *page = counters_map_former(*fd, role);
+  if (page != MAP_FAILED)
+    return page;
+  close(*fd);
+  return NULL;
+}
+
+/* As a bracket, on the page of a writer that is dead: the sequence is odd already where it died in one. */
+static uint64_t page_take(struct counters_page *page)
+{
+  const uint64_t sequence = page_load(&page->sequence) | 1;
+  page_store(&page->sequence, sequence);
+  atomic_thread_fence(memory_order_release); /* as in counters_begin */
+  return sequence;
+}
+
+static void page_release(struct counters_page *page, uint64_t sequence)
+{
+  atomic_store_explicit(&page->sequence, sequence + 1, memory_order_release);
+}
+
+/* The page of a dead writer, gone on with where it lies: on a full disk a process could otherwise not start. NULL: none can be taken. */
 static struct counters_page *counters_take_over(const char *path, const char *role)
 {
-  const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  if (fd < 0)
+  int fd;
+  struct counters_page *page = counters_open_former(path, role, &fd);
+  if (page == NULL)
     return NULL;
-  struct counters_page *page = counters_map_former(fd, role);
-  if (page != MAP_FAILED) {
-    const uint64_t sequence = atomic_load_explicit(&page->sequence, memory_order_relaxed) | 1; /* odd already where it died in a bracket */
-    atomic_store_explicit(&page->sequence, sequence, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release); /* as in counters_begin */
-    for (int i = 0; i < COUNTER_COUNT; i++)
-      atomic_store_explicit(&page->value[i], 0, memory_order_relaxed);
-    for (uint32_t i = 0; i < COUNTER_REASONS; i++)
-      atomic_store_explicit(&page->reason[i], 0, memory_order_relaxed);
-    counters_fill(page);
-    atomic_store_explicit(&page->sequence, sequence + 1, memory_order_release);
-  }
+  const uint64_t sequence = page_take(page);
+  if (page_goes_on(page))
+    page_settle(page);
+  else
+    page_clear(page);
+  counters_fill(page);
+  page_release(page, sequence);
   close(fd); /* with the lock: whoever comes next finds a living writer */
-  return page == MAP_FAILED ? NULL : page;
+  return page;
+}
+
+void counters_forget(const char *directory, const char *role)
+{
+  char path[LIMIT_PATH_BYTES];
+  int fd;
+  snprintf(path, sizeof path, "%s/%s", directory, role);
+  struct counters_page *page = counters_open_former(path, role, &fd);
+  if (page == NULL)
+    return;
+  const uint64_t sequence = page_take(page);
+  page_clear(page);
+  page_release(page, sequence);
+  munmap(page, sizeof *page);
+  close(fd);
+}
+
+static void counters_begin_totals(struct counters *c)
+{
+  for (int i = 0; i < COUNTER_COUNT; i++)
+    c->base[i] = counter_list[i].type == COUNTER_TOTAL ? page_load(&c->page->value[i]) : 0;
 }
 
 int counters_create(struct counters **out, const char *directory, const char *role, struct failure *failure)
@@ -96,11 +206,12 @@ int counters_create(struct counters **out, const char *directory, const char *ro
   snprintf(path, sizeof path, "%s/%s", directory, role);
   if (snprintf(temporary, sizeof temporary, "%s/.%s.new", directory, role) >= (int)sizeof temporary)
     return failure_set(failure, MUSTER_ERR_LIMIT, "the path of the counter page of %s is too long", role);
-  struct counters *c = malloc(sizeof *c);
+  struct counters *c = calloc(1, sizeof *c);
   if (c == NULL)
     return failure_set(failure, MUSTER_ERR_MEMORY, "no memory for the counters of %s", role);
   c->page = counters_take_over(path, role);
   if (c->page != NULL) {
+    counters_begin_totals(c);
     *out = c;
     return MUSTER_OK;
   }
@@ -130,6 +241,7 @@ int counters_create(struct counters **out, const char *directory, const char *ro
     free(c);
     return status;
   }
+  counters_begin_totals(c);
   *out = c;
   return MUSTER_OK;
 }
@@ -141,83 +253,4 @@ void counters_destroy(struct counters *c)
   counters_state(c, PROCESS_STOPPED);
   munmap(c->page, sizeof *c->page);
   free(c);
-}
-
-void counters_begin(struct counters *c)
-{
-  if (c == NULL)
-    return;
-  const uint64_t sequence = atomic_load_explicit(&c->page->sequence, memory_order_relaxed);
-  assert(sequence % 2 == 0 && "a bracket inside a bracket");
-  atomic_store_explicit(&c->page->sequence, sequence + 1, memory_order_relaxed);
-  atomic_thread_fence(memory_order_release); /* no later store is seen before the odd number */
-}
-
-void counters_end(struct counters *c)
-{
-  if (c == NULL)
-    return;
-  const uint64_t sequence = atomic_load_explicit(&c->page->sequence, memory_order_relaxed);
-  assert(sequence % 2 == 1 && "an end without its begin");
-  atomic_store_explicit(&c->page->sequence, sequence + 1, memory_order_release);
-}
-
-/* One writer a page: a load and a store are enough, and cheaper than a locked addition. */
-static void counters_move(struct counters *c, _Atomic uint64_t *at, uint64_t value)
-{
-  assert(atomic_load_explicit(&c->page->sequence, memory_order_relaxed) % 2 == 1 && "a counter is changed inside a bracket");
-  atomic_store_explicit(at, value, memory_order_relaxed);
-}
-
-void counters_add(struct counters *c, enum counter_id id, uint64_t amount)
-{
-  if (c != NULL)
-    counters_move(c, &c->page->value[id], counters_get(c, id) + amount);
-}
-
-void counters_subtract(struct counters *c, enum counter_id id, uint64_t amount)
-{
-  if (c == NULL)
-    return;
-  assert(counter_list[id].type == COUNTER_GAUGE && counters_get(c, id) >= amount);
-  counters_move(c, &c->page->value[id], counters_get(c, id) - amount);
-}
-
-void counters_set(struct counters *c, enum counter_id id, uint64_t value)
-{
-  if (c != NULL)
-    counters_move(c, &c->page->value[id], value);
-}
-
-void counters_add_reason(struct counters *c, uint32_t reason, uint64_t amount)
-{
-  if (c == NULL)
-    return;
-  assert(reason < COUNTER_REASONS);
-  _Atomic uint64_t *at = &c->page->reason[reason];
-  counters_move(c, at, atomic_load_explicit(at, memory_order_relaxed) + amount);
-}
-
-void counters_state(struct counters *c, enum process_state state)
-{
-  if (c == NULL)
-    return;
-  counters_begin(c);
-  atomic_store_explicit(&c->page->state, state, memory_order_relaxed);
-  counters_end(c);
-}
-
-void counters_beat(struct counters *c)
-{
-  if (c == NULL)
-    return;
-  const int64_t now_us = clock_wall_us();
-  counters_begin(c);
-  atomic_store_explicit(&c->page->beat_us, now_us, memory_order_relaxed);
-  counters_end(c);
-}
-
-uint64_t counters_get(const struct counters *c, enum counter_id id)
-{
-  return c == NULL ? 0 : atomic_load_explicit(&c->page->value[id], memory_order_relaxed);
 }

@@ -1,6 +1,6 @@
 /*
- * A counter page as it lies in its file, for the process that writes it (core/counters.c) and those that read it
- * (core/counters_read.c): the layout, what tells that a page is one of this build, and whether its writer lives. Inside
+ * A counter page as it lies in its file, for the process that writes it (core/counters.c, core/counters_write.c) and those that
+ * read it (core/counters_read.c): the layout, what tells that a page is one of this build, and whether its writer lives. Inside
  * core/ only; the page belongs to its writer.
  */
 #ifndef MUSTER_CORE_COUNTERS_PAGE_H
@@ -12,8 +12,19 @@
 #include "core/counters.h"
 
 #define PAGE_MAGIC UINT64_C(0x5041474d55535452) /* "RTSUMGAP" in a file of this byte order */
-#define PAGE_VERSION 1u
+#define PAGE_VERSION 2u
 #define PAGE_ROLE_BYTES 24
+#define PAGE_NAME_WORDS ((LIMIT_SUBMITTER_NAME + 8) / 8) /* of a key's name with its end */
+
+struct counters_page_histogram {
+  _Atomic uint64_t sum;
+  _Atomic uint64_t bucket[COUNTER_BUCKETS];
+};
+struct counters_page_submitter {
+  _Atomic uint64_t number;
+  _Atomic uint64_t name[PAGE_NAME_WORDS]; /* its bytes */
+  _Atomic uint64_t value[SUBMITTER_COUNT];
+};
 
 /*
  * The file, as one process writes it and any may map it. magic, version, list_hash and role never change after the rename that shows the
@@ -31,13 +42,28 @@ struct counters_page {
   char role[PAGE_ROLE_BYTES];
   _Alignas(64) _Atomic uint64_t sequence;
   _Atomic uint32_t state;
+  _Atomic uint32_t rows;           /* below COUNTER_OTHERS that are taken */
+  _Atomic uint64_t state_since_ns; /* monotonic */
+  _Atomic int64_t since_us;        /* 0: the next process begins the totals anew */
   _Atomic int64_t beat_us;
   _Atomic uint64_t value[COUNTER_COUNT];
-  _Atomic uint64_t reason[COUNTER_REASONS];
+  _Atomic uint64_t reason[COUNTER_PER][COUNTER_REASONS];
+  struct counters_page_histogram histogram[HISTOGRAM_COUNT];
+  struct counters_page_submitter submitter[COUNTER_ROWS];
+};
+
+struct counters {
+  struct counters_page *page;
+  uint64_t base[COUNTER_COUNT]; /* of totals: what the page had when this process began */
+  uint64_t beats;
 };
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "readers map the page read-only, so a load must not write");
 
+static inline uint64_t page_load(const _Atomic uint64_t *at) { return atomic_load_explicit(at, memory_order_relaxed); }
+static inline void page_store(_Atomic uint64_t *at, uint64_t value) { atomic_store_explicit(at, value, memory_order_relaxed); }
+
 uint64_t counters_list_hash(void);
+unsigned counters_shift(enum histogram_id id);              /* how many low bits of a value its bucket does not look at */
 bool counters_page_known(const struct counters_page *page); /* of this build, and with a role */
 bool counters_role_valid(const char *role);
 

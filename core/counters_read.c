@@ -12,10 +12,48 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
+
 #define PAGE_ROLES 256     /* pages that counters_each looks at; a node has fewer than 100 */
 #define PAGE_TRIES_BUSY 64 /* reads at once, then with a pause between them: a writer may have lost its turn inside a bracket */
 #define PAGE_TRIES_PAUSED 200
 #define PAGE_PAUSE_NS 500000
+
+static void counters_copy_histograms(const struct counters_page *page, struct counters_snapshot *out)
+{
+  for (int i = 0; i < HISTOGRAM_COUNT; i++) {
+    out->histogram[i].sum = page_load(&page->histogram[i].sum);
+    for (uint32_t k = 0; k < COUNTER_BUCKETS; k++)
+      out->histogram[i].bucket[k] = page_load(&page->histogram[i].bucket[k]);
+  }
+}
+
+static bool counters_copy_row(const struct counters_page_submitter *row, struct counters_submitter *out)
+{
+  uint64_t words[PAGE_NAME_WORDS], any = 0;
+  out->number = (uint32_t)page_load(&row->number);
+  for (uint32_t i = 0; i < PAGE_NAME_WORDS; i++)
+    words[i] = page_load(&row->name[i]);
+  memcpy(out->name, words, sizeof out->name);
+  out->name[LIMIT_SUBMITTER_NAME] = '\0';
+  for (int i = 0; i < SUBMITTER_COUNT; i++)
+    any |= out->value[i] = page_load(&row->value[i]);
+  return any != 0;
+}
+
+/* The rows that are taken, behind them that of the others; what a race makes of it the second look at sequence throws away. */
+static void counters_copy_submitters(const struct counters_page *page, struct counters_snapshot *out)
+{
+  const uint32_t rows = atomic_load_explicit(&page->rows, memory_order_relaxed);
+  out->rows = 0;
+  for (uint32_t row = 0; row < rows && row < COUNTER_OTHERS; row++)
+    counters_copy_row(&page->submitter[row], &out->submitter[out->rows++]);
+  if (!counters_copy_row(&page->submitter[COUNTER_OTHERS], &out->submitter[out->rows]))
+    return;
+  out->submitter[out->rows].number = UINT32_MAX;
+  memcpy(out->submitter[out->rows].name, COUNTER_OTHERS_NAME, sizeof COUNTER_OTHERS_NAME);
+  out->rows++;
+}
 
 /* One try; false where the writer was inside a bracket meanwhile: then pid and alive are those of one that is or was in it. */
 static bool counters_copy(const struct counters_page *page, struct counters_snapshot *out, uint64_t *start_ticks)
@@ -28,10 +66,14 @@ static bool counters_copy(const struct counters_page *page, struct counters_snap
     return false;
   out->state = (enum process_state)atomic_load_explicit(&page->state, memory_order_relaxed);
   out->beat_us = atomic_load_explicit(&page->beat_us, memory_order_relaxed);
+  out->since_us = atomic_load_explicit(&page->since_us, memory_order_relaxed);
+  out->state_ns = page_load(&page->state_since_ns); /* until it is known whether the process lives */
   for (int i = 0; i < COUNTER_COUNT; i++)
-    out->value[i] = atomic_load_explicit(&page->value[i], memory_order_relaxed);
-  for (uint32_t i = 0; i < COUNTER_REASONS; i++)
-    out->reason[i] = atomic_load_explicit(&page->reason[i], memory_order_relaxed);
+    out->value[i] = page_load(&page->value[i]);
+  for (uint32_t i = 0; i < COUNTER_PER * COUNTER_REASONS; i++)
+    out->reason[i / COUNTER_REASONS][i % COUNTER_REASONS] = page_load(&page->reason[i / COUNTER_REASONS][i % COUNTER_REASONS]);
+  counters_copy_histograms(page, out);
+  counters_copy_submitters(page, out);
   atomic_thread_fence(memory_order_acquire); /* no load above is done after the look below */
   return atomic_load_explicit(&page->sequence, memory_order_relaxed) == before;
 }
@@ -61,6 +103,8 @@ static bool counters_copy_patiently(const struct counters_page *page, struct cou
     out->alive = counters_alive(out->pid, start_ticks, &out->certain);
   }
   out->uptime_s = out->alive ? counters_uptime_s(start_ticks) : 0;
+  const uint64_t now_ns = clock_monotonic_ns();
+  out->state_ns = copied && out->alive && now_ns > out->state_ns ? now_ns - out->state_ns : 0;
   return copied;
 }
 
@@ -71,10 +115,9 @@ static int counters_read_page(const struct counters_page *page, const char *path
   memcpy(out->role, page->role, sizeof out->role);
   if (counters_copy_patiently(page, out))
     return MUSTER_OK;
-  out->state = 0;
-  out->beat_us = 0;
-  memset(out->value, 0, sizeof out->value);
-  memset(out->reason, 0, sizeof out->reason);
+  const struct counters_snapshot who = {.pid = out->pid, .alive = out->alive, .started_us = out->started_us, .uptime_s = out->uptime_s};
+  *out = who;
+  memcpy(out->role, page->role, sizeof out->role);
   return failure_set(failure, MUSTER_ERR_AGAIN,
                      "%s: the process with pid %" PRIu32 " %s in the middle of an update; its counts are not shown", path, out->pid,
                      out->alive ? "is held up" : "died");

@@ -39,9 +39,10 @@
 #define LIMIT_BATCHES_IN_FLIGHT 4096u  /* of one ingest; its table is taken at start */
 #define LIMIT_COMMIT_BYTES (32u << 20) /* record bytes gathered into one block; a commit has one block */
 #define LIMIT_COMMIT_RECORDS 65536u
-#define LIMIT_SUBMITTERS 4096u /* lines of the allow-list, revoked ones included */
-#define LIMIT_PEERS 65535u     /* connections that one ingest may remember */
-#define LIMIT_CREDIT 1024u     /* batches in flight on one connection */
+#define LIMIT_SUBMITTERS 4096u   /* lines of the allow-list, revoked ones included */
+#define LIMIT_SUBMITTER_ROWS 64u /* submitters that an ingest counts one by one; the others are one row together */
+#define LIMIT_PEERS 65535u       /* connections that one ingest may remember */
+#define LIMIT_CREDIT 1024u       /* batches in flight on one connection */
 #define LIMIT_CREDIT_BYTES                                                                                                                 \
   (256 * LIMIT_KIB) /* a batch of the credit; where a connection's are smaller, it has more of them in proportion */
 #define LIMIT_UNLOOKED_BYTES                                                                                                               \
@@ -94,6 +95,7 @@ static_assert(LIMIT_RETRY_MIN_MS <= LIMIT_RETRY_UNMEASURED_MS && LIMIT_RETRY_MIN
                   LIMIT_RETRY_DISK_MS <= LIMIT_RETRY_MAX_MS && LIMIT_RETRY_DRAINING_MS <= LIMIT_RETRY_MAX_MS,
               "every wait that is told lies between the least and the most");
 static_assert(LIMIT_SHARDS <= 4096u, "the verdict word has 12 bits for the shard");
+static_assert(LIMIT_SUBMITTER_ROWS < LIMIT_SUBMITTERS, "the row of the others has a use");
 static_assert(LIMIT_UNKNOWN_BYTES < LIMIT_RECORD_BYTES, "unknown fields are a part of the record");
 
 #endif

@@ -1,11 +1,14 @@
 #include "core/procstat.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FIELD_STATE 3
@@ -41,4 +44,43 @@ enum procstat_told procstat_read(uint32_t pid, struct procstat *out)
     at = strchr(at + 1, ' ');
   out->start_ticks = at ? strtoull(at, NULL, 10) : 0;
   return at ? PROCSTAT_TOLD : PROCSTAT_UNKNOWN;
+}
+
+/* ---- of this process ---- */
+
+static uint64_t resident_bytes(void)
+{
+  char text[128];
+  unsigned long pages = 0;
+  const int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return 0;
+  const ssize_t size = read(fd, text, sizeof text - 1);
+  close(fd);
+  text[size > 0 ? size : 0] = '\0';
+  return sscanf(text, "%*u %lu", &pages) == 1 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static uint64_t descriptors(bool count)
+{
+  struct stat info;
+  uint64_t entries = 0;
+  if (stat("/proc/self/fd", &info) == 0 && info.st_size > 0)
+    return (uint64_t)info.st_size;
+  DIR *folder = count ? opendir("/proc/self/fd") : NULL;
+  if (!folder)
+    return 0;
+  for (const struct dirent *entry = readdir(folder); entry; entry = readdir(folder))
+    entries += entry->d_name[0] != '.';
+  closedir(folder);
+  return entries - 1; /* its own */
+}
+
+void procstat_use(struct procstat_use *out, bool count)
+{
+  struct timespec cpu = {0};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+  out->cpu_ns = (uint64_t)cpu.tv_sec * UINT64_C(1000000000) + (uint64_t)cpu.tv_nsec;
+  out->resident_bytes = resident_bytes();
+  out->descriptors = descriptors(count);
 }

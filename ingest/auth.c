@@ -44,6 +44,18 @@ static bool zap_is(const struct zap_field *field, const char *text)
   return field->size == strlen(text) && memcmp(field->bytes, text, field->size) == 0;
 }
 
+/* cause is one word for the log, and counted by itself. */
+static void auth_count_refused(struct ingest_auth *auth, const char *cause)
+{
+  const enum counter_id of_cause = strcmp(cause, "unknown") == 0   ? COUNTER_handshakes_refused_unknown
+                                   : strcmp(cause, "revoked") == 0 ? COUNTER_handshakes_refused_revoked
+                                                                   : COUNTER_handshakes_refused_mechanism;
+  counters_begin(auth->counters);
+  counters_add(auth->counters, COUNTER_handshakes_refused, 1);
+  counters_add(auth->counters, of_cause, 1);
+  counters_end(auth->counters);
+}
+
 static void auth_count(struct ingest_auth *auth, enum counter_id id)
 {
   counters_begin(auth->counters);
@@ -94,9 +106,10 @@ static void zap_answer(struct ingest_auth *auth, const struct zap_request *r)
   if (entry) {
     code = "200";
     text = "OK";
+    auth_count(auth, COUNTER_handshakes);
   } else {
     char quoted[2 * KEY_TEXT + 3];
-    auth_count(auth, COUNTER_handshakes_refused);
+    auth_count_refused(auth, why);
     log_event_gated(&auth->gate_handshake, LOG_WARN, "ingest.handshake-refused", "cause=%s public_key=%s", why,
                     log_quote(quoted, sizeof quoted, key_text));
   }

@@ -25,7 +25,7 @@ static void flow_count(struct ingest_flow *f, enum counter_id id)
 static void flow_gauge_held(struct ingest_flow *f)
 {
   counters_begin(f->counters);
-  counters_set(f->counters, COUNTER_budget_bytes_used, f->admit.used_bytes);
+  counters_set(f->counters, COUNTER_budget_used_bytes, f->admit.used_bytes);
   counters_set(f->counters, COUNTER_credit, ingest_admit_credit(&f->admit, INGEST_NONE));
   counters_end(f->counters);
 }
@@ -33,6 +33,7 @@ static void flow_gauge_held(struct ingest_flow *f)
 void ingest_flow_gauges(struct ingest_flow *f)
 {
   flow_gauge_held(f);
+  f->wall_offset_us = clock_wall_us() - (int64_t)(clock_monotonic_ns() / 1000);
   counters_begin(f->counters);
   counters_set(f->counters, COUNTER_budget_bytes, f->admit.budget_bytes);
   counters_set(f->counters, COUNTER_retry_after_ms,
@@ -170,6 +171,7 @@ static void flow_dispatch_one(struct ingest_flow *f, uint32_t slot)
   uint64_t now_ns = clock_monotonic_ns();
   b->state = INGEST_BATCH_AT_WORKERS;
   b->at_workers = true;
+  b->dispatched_ns = now_ns;
   for (uint32_t shard = 0; shard < f->shards; shard++) {
     struct ingest_part *part = ingest_gather_part(&f->gather, slot, shard);
     if (part->record_count > 0 && ingest_shard_is_down(&f->shard[shard], now_ns))
@@ -232,20 +234,32 @@ static void flow_on_serving(void *context, uint32_t shard, bool serving)
 
 /* ---- taking in ---- */
 
-static void flow_say_busy(struct ingest_flow *f, uint32_t peer, uint32_t reason, uint64_t now_ns, struct ingest_refusal *refusal)
+static void flow_say_busy(struct ingest_flow *f, const struct ingest_submit *submit, uint32_t reason, uint64_t now_ns,
+                          struct ingest_refusal *refusal)
 {
   *refusal = (struct ingest_refusal){
       .verdict = MUSTER__V1__VERDICT__VERDICT_BUSY,
       .reason = reason,
-      .retry_after_ms = ingest_wait_busy_ms(f, peer, reason, now_ns),
+      .retry_after_ms = ingest_wait_busy_ms(f, submit->peer, reason, now_ns),
   };
   counters_begin(f->counters);
   counters_add(f->counters, COUNTER_batches_busy, 1);
+  counters_add_reason(f->counters, COUNTER_BATCHES, reason, 1);
+  counters_row_add(f->counters, submit->row, SUBMITTER_batches_busy, 1);
   counters_set(f->counters, COUNTER_retry_after_ms, refusal->retry_after_ms);
   counters_end(f->counters);
 }
 
-static void flow_say_invalid(struct ingest_flow *f, const struct ingest_split_fault *fault, struct ingest_refusal *refusal)
+void ingest_flow_count_refused(struct ingest_flow *f, uint32_t row, uint32_t reason)
+{
+  counters_begin(f->counters);
+  counters_add(f->counters, COUNTER_batches_refused, 1);
+  counters_add_reason(f->counters, COUNTER_BATCHES, reason, 1);
+  counters_row_add(f->counters, row, SUBMITTER_batches_refused, 1);
+  counters_end(f->counters);
+}
+
+static void flow_say_invalid(struct ingest_flow *f, uint32_t row, const struct ingest_split_fault *fault, struct ingest_refusal *refusal)
 {
   *refusal = (struct ingest_refusal){
       .verdict = MUSTER__V1__VERDICT__VERDICT_INVALID,
@@ -253,7 +267,7 @@ static void flow_say_invalid(struct ingest_flow *f, const struct ingest_split_fa
       .error_record = fault->record,
       .error_byte = fault->byte,
   };
-  flow_count(f, COUNTER_batches_refused);
+  ingest_flow_count_refused(f, row, fault->reason);
 }
 
 /* What can be said of a batch without a look into its stream; 0: nothing against it. */
@@ -283,16 +297,16 @@ void ingest_flow_submit(struct ingest_flow *f, const struct ingest_submit *submi
   struct ingest_split_fault fault = {.reason = flow_check_size(submit, bytes)};
   *refusal = (struct ingest_refusal){0};
   if (fault.reason != 0) {
-    flow_say_invalid(f, &fault, refusal);
+    flow_say_invalid(f, submit->row, &fault, refusal);
     return;
   }
   uint32_t busy = f->draining ? MUSTER__V1__REASON__REASON_BUSY_DRAINING : ingest_admit_check(&f->admit, submit->peer, cost);
   if (busy != 0) {
-    flow_say_busy(f, submit->peer, busy, now_ns, refusal);
+    flow_say_busy(f, submit, busy, now_ns, refusal);
     return;
   }
   if (!ingest_split_walk(&f->split, link_frame_data(stream), bytes, submit->record_count, &fault)) {
-    flow_say_invalid(f, &fault, refusal);
+    flow_say_invalid(f, submit->row, &fault, refusal);
     return;
   }
   const struct ingest_arrival arrival = {
@@ -302,12 +316,14 @@ void ingest_flow_submit(struct ingest_flow *f, const struct ingest_submit *submi
       .cost_bytes = cost,
       .message_bytes = bytes,
       .received_us = clock_wall_us(),
+      .row = submit->row,
+      .now_ns = now_ns,
   };
   uint32_t slot;
   if (flow_is_for_nobody(f, now_ns)) {
-    flow_say_busy(f, submit->peer, MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN, now_ns, refusal);
+    flow_say_busy(f, submit, MUSTER__V1__REASON__REASON_BUSY_SHARD_DOWN, now_ns, refusal);
   } else if (ingest_gather_open(&f->gather, &arrival, &f->split, stream, &slot) != MUSTER_OK) {
-    flow_say_busy(f, submit->peer, MUSTER__V1__REASON__REASON_BUSY_BUDGET, now_ns, refusal);
+    flow_say_busy(f, submit, MUSTER__V1__REASON__REASON_BUSY_BUDGET, now_ns, refusal);
   } else {
     ingest_admit_take(&f->admit, submit->peer, slot, cost);
     flow_gauge_held(f);

@@ -39,6 +39,7 @@ struct ingest_flow {
   uint32_t shards, shards_serving;
   uint32_t answer_timeout_ms;
   bool draining, drained;
+  int64_t wall_offset_us; /* of the wall clock to the monotonic one, as of the last second: for stamps */
   struct ingest_flow_seam seam;
   struct counters *counters; /* may be NULL */
   struct log_gate gate;
@@ -53,10 +54,14 @@ struct ingest_submit {
   uint32_t peer; /* entry of admit, or INGEST_NONE where the table had no room */
   uint64_t batch_id;
   uint32_t record_count;
+  uint32_t row; /* of its submitter in the counters */
 };
 /* Takes the batch in, and its stream over, where the refusal's verdict is 0 afterwards; else the caller answers with the refusal. */
 void ingest_flow_submit(struct ingest_flow *f, const struct ingest_submit *submit, struct link_frame *stream, uint64_t now_ns,
                         struct ingest_refusal *refusal);
+
+/* A whole batch or message is INVALID, of a submitter with this row in the counters. */
+void ingest_flow_count_refused(struct ingest_flow *f, uint32_t row, uint32_t reason);
 
 void ingest_flow_gone(struct ingest_flow *f, int32_t connection);            /* that connection has ended */
 void ingest_flow_writable(struct ingest_flow *f, enum ingest_origin origin); /* some peer may read again */

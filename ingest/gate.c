@@ -46,6 +46,7 @@ struct gate_call {
   const struct ingest_sender *sender;
   struct link_message *message;
   uint32_t peer; /* INGEST_NONE where it is none, or not one yet */
+  uint32_t row;  /* of the submitter in the counters */
   uint64_t now_ns;
 };
 
@@ -83,15 +84,22 @@ static void gate_refuse(const struct gate_call *call, uint64_t batch_id, uint32_
 /* A message that breaks the protocol before its batch can be judged. */
 static void gate_refuse_message(const struct gate_call *call, uint64_t batch_id, uint32_t record_count, uint32_t reason)
 {
-  struct counters *c = call->gate->flow->counters;
-  counters_begin(c);
-  counters_add(c, COUNTER_batches_refused, 1);
-  counters_end(c);
+  ingest_flow_count_refused(call->gate->flow, call->row, reason);
   log_event_gated(&call->gate->gate, LOG_WARN, "ingest.message-refused", "submitter=%s reason=%" PRIu32, call->sender->name, reason);
   gate_refuse(call, batch_id, record_count, &(struct ingest_refusal){.verdict = MUSTER__V1__VERDICT__VERDICT_INVALID, .reason = reason});
 }
 
 /* ---- the kinds of messages ---- */
+
+/* Whatever the message is, its submitter has been seen. */
+static uint32_t gate_count_seen(struct ingest_flow *f, const struct ingest_sender *sender, uint64_t now_ns)
+{
+  counters_begin(f->counters);
+  const uint32_t row = counters_row(f->counters, sender->submitter, sender->name);
+  counters_row_set(f->counters, row, SUBMITTER_last_seen, now_ns / 1000 + (uint64_t)f->wall_offset_us);
+  counters_end(f->counters);
+  return row;
+}
 
 static void gate_hear(struct gate_call *call)
 {
@@ -186,7 +194,7 @@ static void gate_submit(struct gate_call *call, bool version_fits)
     return;
   }
   gate_hear(call);
-  const struct ingest_submit submit = {.peer = call->peer, .batch_id = batch_id, .record_count = record_count};
+  const struct ingest_submit submit = {.peer = call->peer, .batch_id = batch_id, .record_count = record_count, .row = call->row};
   struct ingest_refusal refusal;
   ingest_flow_submit(call->gate->flow, &submit, &m->frame[1], call->now_ns, &refusal);
   if (refusal.verdict != 0)
@@ -198,6 +206,7 @@ static void gate_submit(struct gate_call *call, bool version_fits)
 void ingest_gate_message(struct ingest_gate *g, const struct ingest_sender *sender, struct link_message *message, uint64_t now_ns)
 {
   struct gate_call call = {.gate = g, .sender = sender, .message = message, .peer = INGEST_NONE, .now_ns = now_ns};
+  call.row = gate_count_seen(g->flow, sender, now_ns);
   const Muster__V1__Header *header = message->frame_count > 0 ? gate_unpack(g, &muster__v1__header__descriptor, &message->frame[0]) : NULL;
   if (!header || !header->has_kind || !header->has_version_major) {
     gate_refuse_message(&call, 0, 0, MUSTER__V1__REASON__REASON_BATCH_HEADER);

@@ -65,14 +65,16 @@ static int gather_reserve_answer(struct ingest_batch *b, const struct ingest_spl
   return MUSTER_OK;
 }
 
-static void gather_count_received(struct ingest_gather *g, uint32_t records, uint64_t bytes)
+static void gather_count_received(struct ingest_gather *g, uint32_t row, uint32_t records, uint64_t bytes)
 {
   counters_begin(g->counters);
   counters_add(g->counters, COUNTER_records_received, records);
   counters_add(g->counters, COUNTER_records_in_flight, records);
   counters_add(g->counters, COUNTER_batches_received, 1);
   counters_add(g->counters, COUNTER_batches_in_flight, 1);
-  counters_add(g->counters, COUNTER_bytes_received, bytes);
+  counters_add(g->counters, COUNTER_received_bytes, bytes);
+  counters_row_add(g->counters, row, SUBMITTER_records_received, records);
+  counters_row_add(g->counters, row, SUBMITTER_records_in_flight, records);
   counters_end(g->counters);
 }
 
@@ -98,6 +100,8 @@ int ingest_gather_open(struct ingest_gather *g, const struct ingest_arrival *arr
   b->batch_id = arrival->batch_id;
   b->cost_bytes = arrival->cost_bytes;
   b->received_us = arrival->received_us;
+  b->row = arrival->row;
+  b->admitted_ns = b->dispatched_ns = arrival->now_ns;
   b->record_count = split->record_count;
   b->parts_open = 0;
   b->at_workers = false;
@@ -109,7 +113,7 @@ int ingest_gather_open(struct ingest_gather *g, const struct ingest_arrival *arr
     b->parts_open += part->record_count > 0;
     link_frame_move(&part->records, &records[shard]);
   }
-  gather_count_received(g, b->record_count, arrival->message_bytes);
+  gather_count_received(g, b->row, b->record_count, arrival->message_bytes);
   *slot_out = slot;
   return MUSTER_OK;
 }
@@ -224,7 +228,19 @@ static void gather_interleave(struct ingest_gather *g, uint32_t slot, struct gat
   }
 }
 
-static void gather_count_answered(struct ingest_gather *g, uint32_t records, const struct gather_tally *t)
+static void gather_count_row(struct counters *c, const struct ingest_batch *b, const struct gather_tally *t, uint32_t credit)
+{
+  counters_row_add(c, b->row, SUBMITTER_records_accepted, t->verdict[MUSTER__V1__VERDICT__VERDICT_ACCEPTED]);
+  counters_row_add(c, b->row, SUBMITTER_records_duplicate, t->verdict[MUSTER__V1__VERDICT__VERDICT_DUPLICATE]);
+  counters_row_add(c, b->row, SUBMITTER_records_conflict, t->verdict[MUSTER__V1__VERDICT__VERDICT_CONFLICT]);
+  counters_row_add(c, b->row, SUBMITTER_records_invalid, t->verdict[MUSTER__V1__VERDICT__VERDICT_INVALID]);
+  counters_row_add(c, b->row, SUBMITTER_records_handed_back,
+                   t->verdict[MUSTER__V1__VERDICT__VERDICT_BUSY] + t->verdict[MUSTER__V1__VERDICT__VERDICT_RETRY]);
+  counters_row_subtract(c, b->row, SUBMITTER_records_in_flight, b->record_count);
+  counters_row_set(c, b->row, SUBMITTER_credit, credit);
+}
+
+static void gather_count_answered(struct ingest_gather *g, const struct ingest_batch *b, const struct gather_tally *t, uint32_t credit)
 {
   struct counters *c = g->counters;
   counters_begin(c);
@@ -234,11 +250,15 @@ static void gather_count_answered(struct ingest_gather *g, uint32_t records, con
   counters_add(c, COUNTER_records_invalid, t->verdict[MUSTER__V1__VERDICT__VERDICT_INVALID]);
   counters_add(c, COUNTER_records_handed_back,
                t->verdict[MUSTER__V1__VERDICT__VERDICT_BUSY] + t->verdict[MUSTER__V1__VERDICT__VERDICT_RETRY]);
-  counters_subtract(c, COUNTER_records_in_flight, records);
+  counters_subtract(c, COUNTER_records_in_flight, b->record_count);
   counters_add(c, COUNTER_batches_answered, 1);
   counters_subtract(c, COUNTER_batches_in_flight, 1);
   for (uint32_t i = 0; i < t->reason_kinds; i++)
-    counters_add_reason(c, t->reason[i], t->reason_count[i]);
+    counters_add_reason(c, COUNTER_RECORDS, t->reason[i], t->reason_count[i]);
+  gather_count_row(c, b, t, credit);
+  counters_observe(c, HISTOGRAM_batch_queue, b->dispatched_ns - b->admitted_ns);
+  counters_observe(c, HISTOGRAM_batch_shards, b->answered_ns - b->dispatched_ns);
+  counters_observe(c, HISTOGRAM_batch_ack, b->answered_ns - b->admitted_ns);
   counters_end(c);
 }
 
@@ -249,12 +269,12 @@ int ingest_gather_answer(struct ingest_gather *g, uint32_t slot, uint32_t credit
   memset(tally.verdict, 0, sizeof tally.verdict);
   tally.reason_kinds = 0;
   assert(b->state == INGEST_BATCH_AT_WORKERS && b->parts_open == 0);
+  b->answered_ns = now_ns;
   gather_interleave(g, slot, &tally);
-  gather_count_answered(g, b->record_count, &tally);
+  gather_count_answered(g, b, &tally, credit);
   for (uint32_t shard = 0; shard < g->shards; shard++)
     link_frame_finish(&ingest_gather_part(g, slot, shard)->words);
   b->state = INGEST_BATCH_ANSWERED;
-  b->answered_ns = now_ns;
   uint32_t busy_ms = tally.verdict[MUSTER__V1__VERDICT__VERDICT_BUSY] > 0 ? wait->busy_ms : 0;
   uint32_t retry_ms = tally.verdict[MUSTER__V1__VERDICT__VERDICT_RETRY] > 0 ? wait->retry_ms : 0;
   return ingest_answer_header(&b->header, b->batch_id, b->record_count, credit, busy_ms > retry_ms ? busy_ms : retry_ms);

@@ -39,7 +39,9 @@ struct ingest_batch {
   uint64_t batch_id;    /* the client's */
   uint64_t cost_bytes;  /* charged by admit */
   int64_t received_us;  /* wall clock at admission */
-  uint64_t answered_ns; /* monotonic */
+  uint32_t row;         /* of its submitter in the counters */
+  uint64_t admitted_ns; /* monotonic; dispatched: when it went to the workers */
+  uint64_t dispatched_ns, answered_ns;
   uint32_t record_count;
   uint32_t parts_open;
   bool at_workers;                  /* counts against the dispatch bound; a batch that waits for shards that are down does not */
@@ -63,6 +65,8 @@ struct ingest_arrival {
   uint32_t peer, submitter;
   uint64_t batch_id, cost_bytes, message_bytes;
   int64_t received_us;
+  uint32_t row;
+  uint64_t now_ns;
 };
 /* Takes in what was walked: splits the stream into the parts, counts it, and tells the slot. MUSTER_ERR_FULL or MUSTER_ERR_MEMORY:
  * nothing was done. */

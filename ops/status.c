@@ -71,6 +71,8 @@ static void shards_from_pages(struct ops_status *s)
       continue;
     s->shard[shard] = (struct ops_status_shard){.records = page->value[COUNTER_store_records],
                                                 .file_bytes = page->value[COUNTER_store_bytes],
+                                                .free_bytes = page->value[COUNTER_store_free_bytes],
+                                                .index_slots = page->value[COUNTER_index_slots],
                                                 .index_bytes = page->value[COUNTER_index_bytes],
                                                 .quarantined = page->value[COUNTER_quarantine_records],
                                                 .disk_free_bytes = page->value[COUNTER_disk_free_bytes],
@@ -111,6 +113,10 @@ static int look_at_node(struct ops_status *s, struct failure *failure)
     s->state = run->state;
     s->uptime_s = run->uptime_s;
     s->restarts = run->value[COUNTER_restarts];
+  }
+  if (status == MUSTER_OK) {
+    ops_view_full_in(&s->before, &s->after, &s->room);
+    s->submitters = ops_view_submitters(&s->after, s->submitter);
   }
   shards_from_pages(s);
   shards_from_notes(s);

@@ -15,7 +15,7 @@
 #include "store/read.h"
 
 struct ops_status_shard {
-  uint64_t records, file_bytes, index_bytes, quarantined, disk_free_bytes;
+  uint64_t records, file_bytes, free_bytes, index_bytes, index_slots, quarantined, disk_free_bytes;
   uint64_t index_records_max;
   bool serving, blocked, index_full; /* of its worker */
   bool down;                         /* and why, where it is noted */
@@ -27,7 +27,10 @@ struct ops_status {
   enum process_state state;
   uint64_t uptime_s, restarts;
   char endpoints[ENDPOINTS_TEXT]; /* one a line */
-  struct ops_view before, after;  /* half a second apart; only with a node */
+  struct ops_view before, after;  /* half a second apart; only with a node, as are the next three */
+  struct ops_view_room room;
+  uint32_t submitters;
+  struct counters_submitter submitter[VIEW_SUBMITTERS];
   uint32_t shards, shards_down;
   struct ops_status_shard shard[LIMIT_SHARDS];
 };

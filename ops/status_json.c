@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/metrics.h"
 #include "ops/status.h"
 #include "proto/text.h"
 #include "proto/vocabulary.h"
@@ -21,18 +22,20 @@ static const enum counter_id totals[] = {COUNTER_records_received,
                                          COUNTER_batches_refused,
                                          COUNTER_batches_in_flight,
                                          COUNTER_answers_dropped,
-                                         COUNTER_bytes_received,
-                                         COUNTER_budget_bytes_used,
+                                         COUNTER_received_bytes,
+                                         COUNTER_budget_used_bytes,
                                          COUNTER_budget_bytes,
                                          COUNTER_peers};
 static const enum counter_id rates[] = {COUNTER_records_received, COUNTER_records_accepted, COUNTER_records_duplicate,
                                         COUNTER_records_conflict, COUNTER_records_invalid,  COUNTER_batches_received,
-                                        COUNTER_batches_busy,     COUNTER_bytes_received};
+                                        COUNTER_batches_busy,     COUNTER_received_bytes};
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
 /* Shown to three decimals, which is more than a window of half a second knows. */
 static json_t *decimal(double number) { return json_real(round(number * 1000) / 1000); }
 static json_t *integer(uint64_t number) { return json_integer((json_int_t)number); }
+
+static bool is_time(enum histogram_id id) { return strcmp(histogram_list[id].unit, "nanoseconds") == 0; }
 
 static json_t *endpoints_of(const struct ops_status *s)
 {
@@ -54,27 +57,105 @@ static json_t *rates_of(const struct ops_status *s)
   return object;
 }
 
+static json_t *stamp(int64_t us)
+{
+  char text[TEXT_TIME] = "";
+  text_time(text, us);
+  return json_string(text);
+}
+
+/* By name what is not 0. */
+static json_t *reasons_of(const uint64_t reason[COUNTER_REASONS])
+{
+  json_t *object = json_object();
+  for (uint32_t i = 0; i < COUNTER_REASONS; i++)
+    if (reason[i])
+      json_object_set_new(object, vocabulary_reason(i), integer(reason[i]));
+  return object;
+}
+
+/* A histogram's value in JSON: times in milliseconds, others as they are counted. */
+static json_t *value_of(enum histogram_id id, uint64_t value) { return is_time(id) ? decimal((double)value / 1e6) : integer(value); }
+
+static json_t *histogram_of(enum histogram_id id, const struct counters_histogram *h)
+{
+  json_t *object = json_object();
+  const char *const names[2][4] = {{"sum", "p50", "p90", "p99"}, {"sum_ms", "p50_ms", "p90_ms", "p99_ms"}};
+  const char *const *name = names[is_time(id)];
+  json_object_set_new(object, "count", integer(counters_histogram_count(h)));
+  json_object_set_new(object, name[0], value_of(id, h->sum));
+  json_object_set_new(object, name[1], value_of(id, counters_histogram_quantile(id, h, 0.5)));
+  json_object_set_new(object, name[2], value_of(id, counters_histogram_quantile(id, h, 0.9)));
+  json_object_set_new(object, name[3], value_of(id, counters_histogram_quantile(id, h, 0.99)));
+  return object;
+}
+
+/* Of the processes that count it: a page's own, or of one kind of them together. */
+static json_t *histograms_of(const struct counters_snapshot *page)
+{
+  json_t *object = json_object();
+  for (int i = 0; i < HISTOGRAM_COUNT; i++)
+    if (histogram_list[i].who & counters_who(page->role))
+      json_object_set_new(object, histogram_list[i].name, histogram_of((enum histogram_id)i, &page->histogram[i]));
+  return object;
+}
+
+static json_t *times_of(const struct ops_view *before, const struct ops_view *after)
+{
+  json_t *object = json_object();
+  for (int i = 0; i < HISTOGRAM_COUNT; i++) {
+    struct counters_histogram h;
+    ops_view_histogram(before, after, (enum histogram_id)i, &h);
+    json_object_set_new(object, histogram_list[i].name, histogram_of((enum histogram_id)i, &h));
+  }
+  return object;
+}
+
 static json_t *process_of(const struct counters_snapshot *page)
 {
-  char started[TEXT_TIME] = "", beat[TEXT_TIME] = "";
-  json_t *counters = json_object(), *reasons = json_object(), *object = json_object();
-  text_time(started, page->started_us);
-  text_time(beat, page->beat_us);
+  json_t *counters = json_object(), *object = json_object();
   for (int i = 0; i < COUNTER_COUNT; i++)
     json_object_set_new(counters, counter_list[i].name, integer(page->value[i]));
-  for (uint32_t i = 0; i < COUNTER_REASONS; i++)
-    if (page->reason[i])
-      json_object_set_new(reasons, vocabulary_reason(i), integer(page->reason[i]));
   json_object_set_new(object, "role", json_string(page->role));
   json_object_set_new(object, "pid", json_integer(page->pid));
-  json_object_set_new(object, "state", json_string(ops_view_state(page->state)));
+  json_object_set_new(object, "state", json_string(metrics_state_name(page->state)));
+  json_object_set_new(object, "state_s", integer(page->state_ns / UINT64_C(1000000000)));
   json_object_set_new(object, "alive", json_boolean(page->alive));
-  json_object_set_new(object, "started", json_string(started));
-  json_object_set_new(object, "last_beat", json_string(beat));
-  json_object_set_new(object, "conserved", json_boolean(ops_view_page_conserved(page)));
+  json_object_set_new(object, "started", stamp(page->started_us));
+  json_object_set_new(object, "totals_since", stamp(page->since_us));
+  json_object_set_new(object, "uptime_s", integer(page->uptime_s));
+  json_object_set_new(object, "last_beat", stamp(page->beat_us));
+  json_object_set_new(object, "conserved", json_boolean(metrics_unaccounted(page) == 0));
+  json_object_set_new(object, "records_unaccounted", json_integer(metrics_unaccounted(page)));
   json_object_set_new(object, "counters", counters);
-  json_object_set_new(object, "reasons", reasons);
+  json_object_set_new(object, "reasons", reasons_of(page->reason[COUNTER_RECORDS]));
+  json_object_set_new(object, "batch_reasons", reasons_of(page->reason[COUNTER_BATCHES]));
+  json_object_set_new(object, "histograms", histograms_of(page));
   return object;
+}
+
+static json_t *submitters_of(const struct ops_status *s)
+{
+  json_t *list = json_array();
+  for (uint32_t row = 0; row < s->submitters; row++) {
+    const struct counters_submitter *one = &s->submitter[row];
+    json_t *object = json_object();
+    json_object_set_new(object, "name", json_string(one->name));
+    for (int i = 0; i < SUBMITTER_COUNT; i++)
+      json_object_set_new(object, submitter_list[i].name,
+                          i == SUBMITTER_last_seen ? stamp((int64_t)one->value[i]) : integer(one->value[i]));
+    json_array_append_new(list, object);
+  }
+  return list;
+}
+
+/* What submitters were told, by reason: over the ingests. */
+static json_t *told_of(const struct ops_view *v, enum counter_per per)
+{
+  uint64_t sum[COUNTER_REASONS];
+  for (uint32_t reason = 0; reason < COUNTER_REASONS; reason++)
+    sum[reason] = ops_view_reason(v, "ingest-", per, reason);
+  return reasons_of(sum);
 }
 
 static json_t *shard_of(const struct ops_status *s, uint32_t number)
@@ -84,8 +165,11 @@ static json_t *shard_of(const struct ops_status *s, uint32_t number)
   json_object_set_new(object, "shard", json_integer(number));
   json_object_set_new(object, "records", integer(shard->records));
   json_object_set_new(object, "file_bytes", integer(shard->file_bytes));
-  if (s->pid)
+  if (s->pid) {
+    json_object_set_new(object, "file_free_bytes", integer(shard->free_bytes));
     json_object_set_new(object, "index_bytes", integer(shard->index_bytes));
+    json_object_set_new(object, "index_load", decimal(shard->index_slots ? (double)shard->records / (double)shard->index_slots : 0));
+  }
   if (shard->index_records_max)
     json_object_set_new(object, "index_records_max", integer(shard->index_records_max));
   json_object_set_new(object, "quarantined", integer(shard->quarantined));
@@ -112,16 +196,28 @@ static void add_node(json_t *object, const struct ops_status *s)
 {
   json_t *processes = json_array();
   json_object_set_new(object, "pid", json_integer(s->pid));
-  json_object_set_new(object, "state", json_string(ops_view_state(s->state)));
+  json_object_set_new(object, "version", json_string(MUSTER_VERSION));
+  json_object_set_new(object, "state", json_string(metrics_state_name(s->state)));
   json_object_set_new(object, "uptime_s", integer(s->uptime_s));
   json_object_set_new(object, "restarts", integer(s->restarts));
   json_object_set_new(object, "endpoints", endpoints_of(s));
   json_object_set_new(object, "conserved", json_boolean(ops_view_conserved(&s->after)));
+  json_object_set_new(object, "records_unaccounted", integer(ops_view_unaccounted(&s->after)));
   for (size_t i = 0; i < LENGTH(totals); i++)
     json_object_set_new(object, counter_list[totals[i]].name, integer(ops_view_sum(&s->after, "ingest-", totals[i])));
   json_object_set_new(object, "credit", integer(ops_view_most(&s->after, "ingest-", COUNTER_credit)));
   json_object_set_new(object, "retry_after_ms", integer(ops_view_most(&s->after, "ingest-", COUNTER_retry_after_ms)));
+  json_object_set_new(object, "reasons", told_of(&s->after, COUNTER_RECORDS));
+  json_object_set_new(object, "batch_reasons", told_of(&s->after, COUNTER_BATCHES));
   json_object_set_new(object, "rates", rates_of(s));
+  json_object_set_new(object, "times", times_of(NULL, &s->after));
+  json_object_set_new(object, "times_window", times_of(&s->before, &s->after));
+  if (s->room.limit != VIEW_LIMIT_NONE) {
+    json_object_set_new(object, "full_in_s", integer(s->room.seconds));
+    json_object_set_new(object, "full_first", json_string(ops_view_limit_name(s->room.limit)));
+    json_object_set_new(object, "full_first_shard", json_integer(s->room.shard));
+  }
+  json_object_set_new(object, "submitters", submitters_of(s));
   for (size_t i = 0; i < s->after.count; i++)
     json_array_append_new(processes, process_of(&s->after.page[i]));
   json_object_set_new(object, "processes", processes);

@@ -44,7 +44,8 @@ static void signal_all(struct ops_process *p, uint32_t count, int signal)
     ops_process_signal(&p[i], signal);
 }
 
-/* Pages and endpoints that a former run with more ingests, or one that was killed, has left, and what its workers had in hand. */
+/* Pages and endpoints that a former run with more ingests, or one that was killed, has left, what its workers had in hand, and the totals of its
+ * processes. */
 static void remove_leftovers(const struct node *n)
 {
   char name[64], path[LIMIT_PATH_BYTES];
@@ -57,7 +58,11 @@ static void remove_leftovers(const struct node *n)
   for (uint32_t i = 0; i < LIMIT_SHARDS; i++) {
     hand_path(n->data, path, i);
     hand_forget(path);
+    snprintf(name, sizeof name, "worker-%u", i);
+    datadir_path(n->data, path, "run/counters");
+    counters_forget(path, name);
   }
+  counters_forget(path, "run");
 }
 
 /* ---- ready ---- */

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "core/fault.h"
 #include "proto/digest.h"
 #include "proto/wire.pb-c.h"
@@ -318,7 +319,9 @@ int store_commit(struct store *s, struct failure *failure)
     if (!code && FAULT("store.in-transaction"))
       code = errno;
     if (!code) {
+      const uint64_t start_ns = clock_monotonic_ns();
       code = store_env_commit(s->txn);
+      s->sync_ns = clock_monotonic_ns() - start_ns;
       s->txn = NULL; /* LMDB has freed it either way */
     }
     if (!code && FAULT("store.after-commit"))

@@ -160,6 +160,27 @@ int store_env_entries(MDB_txn *txn, MDB_dbi dbi, size_t *entries)
   return code;
 }
 
+int store_env_free_pages(const struct store_env *e, MDB_txn *txn, uint64_t *pages)
+{
+  /* LMDB's own trees have numbers 0 (of what is free) and 1 (of the databases). */
+  const MDB_dbi trees[] = {0, 1, e->meta, e->journal, e->tally, e->quarantine, e->quota};
+  struct store_guard g;
+  MDB_stat stat;
+  MDB_envinfo info;
+  volatile uint64_t used = 2; /* the meta pages */
+  if (sigsetjmp(*store_guard_enter(&g, STORE_GUARD_LMDB), 0))
+    return MDB_CORRUPTED;
+  int code = mdb_env_info(e->lmdb, &info);
+  for (size_t i = 0; !code && i < sizeof trees / sizeof trees[0]; i++) {
+    code = mdb_stat(txn, trees[i], &stat);
+    used += code ? 0 : stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+  }
+  store_guard_leave(&g);
+  if (!code)
+    *pages = info.me_last_pgno + 1 > used ? info.me_last_pgno + 1 - used : 0;
+  return env_code(code);
+}
+
 int store_env_databases(struct store_env *e, MDB_txn *txn, bool create)
 {
   const unsigned flags = create ? MDB_CREATE : 0;

@@ -22,6 +22,8 @@ int store_env_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsig
 int store_env_del(MDB_txn *txn, MDB_dbi dbi, MDB_val *key);
 int store_env_database(MDB_txn *txn, const char *name, unsigned flags, MDB_dbi *dbi);
 int store_env_entries(MDB_txn *txn, MDB_dbi dbi, size_t *entries);
+/* Pages up to the last one in use that no tree of this state has: what commits take before the file grows. */
+int store_env_free_pages(const struct store_env *e, MDB_txn *txn, uint64_t *pages);
 int store_env_begin_write(struct store_env *e, MDB_txn **txn);
 int store_env_commit(MDB_txn *txn);
 void store_env_abort(MDB_txn *txn);

@@ -21,7 +21,8 @@ struct store_facts {
   uint64_t records;                    /* last sequence: sequences are 1 to records, without gaps */
   uint64_t quarantined;                /* entries kept */
   uint64_t quarantine_overflow;        /* counted, not kept, since open */
-  uint64_t index_bytes, index_growths; /* these, the next two and index_records_max: the writer's; 0 to readers */
+  uint64_t index_bytes, index_growths; /* these, the next three and index_records_max: the writer's; 0 to readers */
+  uint64_t index_slots;
   uint64_t fingerprint_hits, fingerprint_false;
   uint64_t file_bytes; /* in use, pages up to the last one */
   uint64_t map_bytes;

@@ -428,6 +428,7 @@ void store_facts(const struct store *s, struct store_facts *out)
                               .quarantine_overflow = s->quarantine_overflow,
                               .index_bytes = s->index.bytes,
                               .index_growths = s->index.growths,
+                              .index_slots = s->index.bytes / sizeof(struct store_index_slot),
                               .index_records_max = s->index_records_max,
                               .fingerprint_hits = s->fingerprint_hits,
                               .fingerprint_false = s->fingerprint_false,
@@ -436,3 +437,18 @@ void store_facts(const struct store *s, struct store_facts *out)
                               .rebuilt = s->rebuilt};
   memcpy(out->node_id, s->meta.node_id, sizeof out->node_id);
 }
+
+uint64_t store_free_bytes(struct store *s)
+{
+  MDB_txn *txn;
+  MDB_envinfo info;
+  uint64_t pages = 0;
+  assert(!s->in_transaction);
+  if (s->failure.status || mdb_env_info(s->env.lmdb, &info) || store_env_begin_read(&s->env, &txn, NULL))
+    return 0;
+  const int code = store_env_free_pages(&s->env, txn, &pages);
+  store_env_abort(txn);
+  return code ? 0 : pages * (store_env_file_bytes(&s->env) / (info.me_last_pgno + 1));
+}
+
+uint64_t store_sync_ns(const struct store *s) { return s->sync_ns; }

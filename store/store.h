@@ -51,6 +51,11 @@ int store_open(struct store **out, const struct store_options *options, struct f
 void store_close(struct store *s);
 
 void store_facts(const struct store *s, struct store_facts *out);
+/* Bytes of the data file that the next commits use before it grows. Between transactions; now and then, as it looks into LMDB's trees. 0 where
+ * it cannot be told. */
+uint64_t store_free_bytes(struct store *s);
+/* How long the last commit that wrote something was with LMDB and the disk, once everything had been put together. */
+uint64_t store_sync_ns(const struct store *s);
 
 /* A reader that was killed in the middle of a slice still holds its snapshot, which makes the file grow, and one of the places of readers.
  * This lets go of both; to be called now and then, between transactions or within one. */

@@ -43,7 +43,8 @@ struct store {
   struct store_deadly deadly;
   uint64_t fingerprint_mask;
   uint64_t fingerprint_hits, fingerprint_false;
-  int owner_fd; /* holds the flock */
+  uint64_t sync_ns; /* of the last commit that wrote */
+  int owner_fd;     /* holds the flock */
   bool rebuilt;
   bool hint_valid; /* the file on disk is of this very state */
 

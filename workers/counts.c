@@ -29,7 +29,7 @@ void counts_taken(struct counters *c, uint32_t record_count, uint64_t bytes)
   counters_add(c, COUNTER_records_in_flight, record_count);
   counters_add(c, COUNTER_batches_received, 1);
   counters_add(c, COUNTER_batches_in_flight, 1);
-  counters_add(c, COUNTER_bytes_received, bytes);
+  counters_add(c, COUNTER_received_bytes, bytes);
   counters_end(c);
 }
 
@@ -54,12 +54,22 @@ uint64_t counts_settled(struct counters *c, const struct group *g, const struct 
   counters_add(c, COUNTER_batches_answered, g->part_count);
   counters_subtract(c, COUNTER_batches_in_flight, g->part_count);
   counters_add(c, COUNTER_commits, wrote);
-  counters_add(c, COUNTER_commit_ns, wrote ? commit->commit_ns : 0);
   counters_add(c, COUNTER_commit_records, accepted);
   counters_set(c, COUNTER_store_records, commit->store_records + accepted);
+  counters_set(c, COUNTER_store_bytes, commit->file_bytes);
+  counters_set(c, COUNTER_disk_free_bytes, commit->disk_free_bytes);
+  if (commit->decode_ns > 0) {
+    counters_observe(c, HISTOGRAM_group_decode, commit->decode_ns);
+    counters_observe(c, HISTOGRAM_group_dedup, commit->dedup_ns);
+  }
+  if (wrote) {
+    counters_observe(c, HISTOGRAM_group_commit, commit->commit_ns);
+    counters_observe(c, HISTOGRAM_group_sync, commit->sync_ns);
+    counters_observe(c, HISTOGRAM_group_size, accepted);
+  }
   for (uint32_t reason = 0; reason < COUNTER_REASONS; reason++)
     if (t.reason[reason])
-      counters_add_reason(c, reason, t.reason[reason]);
+      counters_add_reason(c, COUNTER_RECORDS, reason, t.reason[reason]);
   counters_end(c);
   return accepted;
 }
@@ -78,16 +88,18 @@ void counts_drops_waiting(struct counters *c, uint32_t requests)
   counters_end(c);
 }
 
-void counts_store(struct counters *c, const struct store_facts *facts, const struct watermark *watermark)
+void counts_store(struct counters *c, const struct store_facts *facts, uint64_t free_bytes, const struct watermark *watermark)
 {
   counters_begin(c);
   counters_set(c, COUNTER_store_records, facts->records);
   counters_set(c, COUNTER_store_bytes, facts->file_bytes);
+  counters_set(c, COUNTER_store_free_bytes, free_bytes);
   counters_set(c, COUNTER_store_map_bytes, facts->map_bytes);
   counters_set(c, COUNTER_store_blocked, watermark->reason != 0);
   counters_set(c, COUNTER_disk_free_bytes, watermark->free_bytes);
   counters_set(c, COUNTER_disk_reserve_bytes, watermark->reserve_bytes);
   counters_set(c, COUNTER_index_bytes, facts->index_bytes);
+  counters_set(c, COUNTER_index_slots, facts->index_slots);
   counters_set(c, COUNTER_index_records_max, facts->index_records_max);
   counters_set(c, COUNTER_index_full, watermark->reason == MUSTER__V1__REASON__REASON_BUSY_MEMORY);
   counters_set(c, COUNTER_index_growths, facts->index_growths);

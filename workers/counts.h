@@ -18,12 +18,16 @@ void counts_taken(struct counters *c, uint32_t record_count, uint64_t bytes); /*
 struct counts_commit {
   uint64_t store_records; /* durable before this group */
   uint64_t misrouted;     /* records of this group that are another shard's */
-  uint64_t commit_ns;     /* 0: the group was not looked at */
+  uint64_t file_bytes;    /* of the store, disk_free_bytes: as looked at before this group */
+  uint64_t disk_free_bytes;
+  uint64_t decode_ns, dedup_ns; /* of this group; all times are 0 where it was not looked at */
+  uint64_t commit_ns, sync_ns;  /* sync is a part of commit */
 };
 /* All words of the group are final. Returns how many of its records are stored now and were not before. */
 uint64_t counts_settled(struct counters *c, const struct group *g, const struct counts_commit *commit);
 void counts_answer_dropped(struct counters *c);
 void counts_drops_waiting(struct counters *c, uint32_t requests);
-void counts_store(struct counters *c, const struct store_facts *facts, const struct watermark *watermark); /* gauges */
+/* Gauges. free_bytes: of the data file. */
+void counts_store(struct counters *c, const struct store_facts *facts, uint64_t free_bytes, const struct watermark *watermark);
 
 #endif

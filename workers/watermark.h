@@ -13,7 +13,7 @@
 #include "store/read.h"
 
 #define WATERMARK_INTERVAL_NS UINT64_C(200000000)
-#define WATERMARK_MAP_PERCENT 95u /* of the map in use; past it the shard blocks */
+#define WATERMARK_MAP_PERCENT 95u /* of the map in use; past it the shard blocks; ops/view.c tells when that will be */
 
 #define WATERMARK_INDEX_PERCENT 95u /* of the records that the index has room for; one more commit must have room, too */
 

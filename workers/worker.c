@@ -69,11 +69,17 @@ static bool worker_owns(struct worker *w, const uint8_t id[16])
   return false;
 }
 
+/* The clock is read twice for a run, which is nothing beside its records; the rest of a group's time but the commit is decoding. */
 static int worker_settle_run(struct worker *w)
 {
   size_t count = w->run_count;
+  if (count == 0)
+    return MUSTER_OK;
   w->run_count = 0;
-  return dedup_settle(w->store, w->shard, w->run, count);
+  const uint64_t start_ns = clock_monotonic_ns();
+  const int status = dedup_settle(w->store, w->shard, w->run, count);
+  w->commit.dedup_ns += clock_monotonic_ns() - start_ns;
+  return status;
 }
 
 /* A record that killed a worker is not decoded again. Its id is found by the walk that ingest has routed it by, and the store is asked:
@@ -106,6 +112,7 @@ static int worker_commit_group(struct worker *w)
   const struct rule *broken;
   int status = store_begin(w->store);
 
+  const uint64_t begin_ns = clock_monotonic_ns();
   w->rules.now_us = clock_wall_us();
   group_start(&cursor, &w->group);
   while (status == MUSTER_OK && group_next(&cursor, &r)) {
@@ -128,9 +135,11 @@ static int worker_commit_group(struct worker *w)
     status = worker_settle_run(w);
   (void)FAULT("worker.after-dedup");
 
-  uint64_t start_ns = clock_monotonic_ns();
+  const uint64_t start_ns = clock_monotonic_ns();
+  w->commit.decode_ns = start_ns - begin_ns - w->commit.dedup_ns;
   int committed = store_commit(w->store, &w->failure); /* asked in any case: the store remembers the first error and has its sentence */
   w->commit.commit_ns = clock_monotonic_ns() - start_ns;
+  w->commit.sync_ns = store_sync_ns(w->store);
   (void)FAULT("worker.after-commit");
   if (cursor.broken_parts)
     log_event_gated(&w->gate_part, LOG_ERROR, "worker.part_broken",
@@ -290,7 +299,10 @@ static uint32_t worker_blocked(struct worker *w)
 {
   struct store_facts facts;
   store_facts(w->store, &facts);
-  return watermark_judge(&w->watermark, &facts);
+  const uint32_t reason = watermark_judge(&w->watermark, &facts);
+  w->commit.file_bytes = facts.file_bytes;
+  w->commit.disk_free_bytes = w->watermark.free_bytes;
+  return reason;
 }
 
 /* From here to hand_release a death is a death with these parts in hand. */
@@ -305,7 +317,7 @@ void worker_settle(struct worker *w)
 {
   if (w->group.part_count == 0 || w->left)
     return;
-  w->commit.misrouted = w->commit.commit_ns = 0;
+  w->commit.misrouted = w->commit.decode_ns = w->commit.dedup_ns = w->commit.commit_ns = w->commit.sync_ns = 0;
   const uint32_t blocked = worker_blocked(w);
   if (blocked) {
     for (uint32_t i = 0; i < w->group.record_count; i++)
@@ -361,7 +373,7 @@ void worker_refresh(struct worker *w)
   worker_drop(w);
   store_facts(w->store, &facts);
   watermark_judge(&w->watermark, &facts);
-  counts_store(w->counters, &facts, &w->watermark);
+  counts_store(w->counters, &facts, store_free_bytes(w->store), &w->watermark);
 }
 
 const struct failure *worker_failure(const struct worker *w) { return &w->failure; }

@@ -1,4 +1,5 @@
-/* Ingest's work on a batch: apart by shard, and the words together again. Two shards, as a node has by default. */
+/* Ingest's work on a batch: apart by shard, and the words together again, counted in a page as a node has one. Two shards, as it has by
+ * default. */
 #include "bench/micro/micro.h"
 
 #include <string.h>
@@ -19,6 +20,7 @@ static struct ingest_gather gather;
 static struct link_frame stream, part[SHARDS], words[SHARDS];
 static uint32_t slot;
 static bool held; /* the slot has a batch */
+static struct counters *counters;
 
 static void frames_finish(void)
 {
@@ -37,7 +39,10 @@ static bool open_ingest(uint32_t count)
   }
   if (!micro_set_make(&set, count))
     return false;
-  if (ingest_split_init(&split, SHARDS) != MUSTER_OK || ingest_gather_init(&gather, SHARDS, NULL) != MUSTER_OK ||
+  counters = micro_page_open();
+  if (!counters)
+    return false;
+  if (ingest_split_init(&split, SHARDS) != MUSTER_OK || ingest_gather_init(&gather, SHARDS, counters) != MUSTER_OK ||
       link_frame_init(&stream, set.stream_bytes) != MUSTER_OK)
     return micro_complain("there is no memory for ingest's tables");
   memcpy(link_frame_data(&stream), set.stream, set.stream_bytes);
@@ -50,6 +55,8 @@ static void close_ingest(void)
   link_frame_finish(&stream);
   ingest_gather_finish(&gather);
   ingest_split_finish(&split);
+  micro_page_close(counters);
+  counters = NULL;
   micro_set_free(&set);
   held = false;
 }

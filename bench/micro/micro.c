@@ -23,7 +23,7 @@
 /* In the order in which a record meets them. */
 static const struct micro_case *const cases[] = {
     &micro_scan_id,   &micro_scatter,  &micro_scan,         &micro_unpack, &micro_rules,       &micro_digest, &micro_index_miss,
-    &micro_index_hit, &micro_find_hit, &micro_index_insert, &micro_tally,  &micro_block_build, &micro_gather,
+    &micro_index_hit, &micro_find_hit, &micro_index_insert, &micro_tally,  &micro_block_build, &micro_gather, &micro_counted,
 };
 #define CASES (sizeof cases / sizeof cases[0])
 

@@ -25,11 +25,11 @@ struct micro_case {
   void (*close)(void);          /* after open, a failed one too */
 };
 
-/* record.c: what looks at one record. index.c, store.c, ingest.c: those rooms. */
+/* record.c: what looks at one record. index.c, store.c, ingest.c: those rooms. counts.c: what a worker counts. */
 extern const struct micro_case micro_scan_id, micro_scan, micro_unpack, micro_rules, micro_digest;
 extern const struct micro_case micro_index_insert, micro_index_hit, micro_index_miss;
 extern const struct micro_case micro_find_hit, micro_tally, micro_block_build;
-extern const struct micro_case micro_scatter, micro_gather;
+extern const struct micro_case micro_scatter, micro_gather, micro_counted;
 
 /* The symbol that callgrind is told to collect in (check.py): one call of run, and nothing else. */
 uint32_t micro_measured(const struct micro_case *c);
@@ -57,6 +57,11 @@ struct micro_set {
 };
 bool micro_set_make(struct micro_set *set, uint32_t count); /* 1 to MICRO_RECORDS_MAX records */
 void micro_set_free(struct micro_set *set);                 /* a zeroed or freed one is fine */
+
+/* A counter page in a file that has no name any more; NULL: it said why. */
+struct counters;
+struct counters *micro_page_open(void);
+void micro_page_close(struct counters *c); /* NULL is fine */
 
 static inline const uint8_t *micro_record_id(const struct micro_record *r) { return r->view.field[FIELD_ENCOUNTER_ID].bytes; }
 

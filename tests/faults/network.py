@@ -169,7 +169,7 @@ def vanished(world, how, clients, batches, leave_it):
         def taken():
             c = world.ingest()
             return c if c["batches_in_flight"] >= want else None
-        check(wait_until(taken, 20, f"{want} batches to be in flight")["budget_bytes_used"] > 0, "no budget is used")
+        check(wait_until(taken, 20, f"{want} batches to be in flight")["budget_used_bytes"] > 0, "no budget is used")
         way.end_all(how)
     finally:
         for pid in workers:

@@ -80,7 +80,7 @@ class World:
 
     def at_rest(self):
         c = self.ingest(conserved(self.t))
-        return not (c["records_in_flight"] or c["batches_in_flight"] or c["budget_bytes_used"])
+        return not (c["records_in_flight"] or c["batches_in_flight"] or c["budget_used_bytes"])
 
     def look(self, seconds=20, files=FILES_SPARE):
         """Everything that must be so when nobody is there any more."""

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "core/counters.h"
+#include "core/metrics.h"
 #include "core/scratch.h"
 #include "core/link.h"
 #include "proto/batch.h"
@@ -140,8 +141,48 @@ static inline struct counters *stage_counters(void)
   return c;
 }
 
+static inline uint64_t stage_reasons(const struct counters_snapshot *page, enum counter_per per, uint32_t first, uint32_t last)
+{
+  uint64_t sum = 0;
+  for (uint32_t reason = first; reason <= last; reason++)
+    sum += page->reason[per][reason];
+  return sum;
+}
+
+/* What is told apart adds up: by submitter, by reason, by cause; every answered batch has its times. */
+static inline void stage_adds_up(void)
+{
+  static const enum counter_id totals[] = {COUNTER_records_received,  COUNTER_records_accepted, COUNTER_records_duplicate,
+                                           COUNTER_records_conflict,  COUNTER_records_invalid,  COUNTER_records_handed_back,
+                                           COUNTER_records_in_flight, COUNTER_batches_busy,     COUNTER_batches_refused};
+  static const enum submitter_id columns[] = {SUBMITTER_records_received,  SUBMITTER_records_accepted, SUBMITTER_records_duplicate,
+                                              SUBMITTER_records_conflict,  SUBMITTER_records_invalid,  SUBMITTER_records_handed_back,
+                                              SUBMITTER_records_in_flight, SUBMITTER_batches_busy,     SUBMITTER_batches_refused};
+  struct counters_snapshot *page = malloc(sizeof *page);
+  assert_int_equal(counters_read(stage_directory, "ingest-0", page, NULL), MUSTER_OK);
+  for (size_t i = 0; i < sizeof totals / sizeof totals[0]; i++) {
+    uint64_t sum = 0;
+    for (uint32_t row = 0; row < page->rows; row++)
+      sum += page->submitter[row].value[columns[i]];
+    assert_int_equal(sum, page->value[totals[i]]);
+  }
+  for (uint32_t row = 0; row < page->rows; row++)
+    assert_int_equal(metrics_unaccounted_row(&page->submitter[row]), 0);
+  assert_int_equal(stage_reasons(page, COUNTER_RECORDS, 1, 99), page->value[COUNTER_records_invalid]);
+  assert_int_equal(stage_reasons(page, COUNTER_RECORDS, 200, 299), page->value[COUNTER_records_handed_back]);
+  assert_int_equal(stage_reasons(page, COUNTER_BATCHES, 100, 199), page->value[COUNTER_batches_refused]);
+  assert_int_equal(stage_reasons(page, COUNTER_BATCHES, 200, 249), page->value[COUNTER_batches_busy]);
+  assert_int_equal(page->value[COUNTER_handshakes_refused_unknown] + page->value[COUNTER_handshakes_refused_revoked] +
+                       page->value[COUNTER_handshakes_refused_mechanism],
+                   page->value[COUNTER_handshakes_refused]);
+  for (int id = HISTOGRAM_batch_ack; id <= HISTOGRAM_batch_shards; id++)
+    assert_int_equal(counters_histogram_count(&page->histogram[id]), page->value[COUNTER_batches_answered]);
+  free(page);
+}
+
 static inline void stage_counters_finish(struct counters *c)
 {
+  stage_adds_up();
   counters_destroy(c);
   scratch_remove(stage_directory);
 }

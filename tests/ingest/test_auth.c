@@ -367,6 +367,14 @@ static void hand_made_requests_are_refused_unless_all_is_right(void **state)
   assert_string_equal(user_id, r->field.public_text);
   key[5] ^= 1;
   assert_int_equal(ask(r, s, "1.0", "muster", "CURVE", key, 32, 0, user_id), 400);
+  key[5] ^= 1;
+  assert_int_equal(key_list_revoke(r->allow, "field-7", &failure), MUSTER_OK);
+  assert_int_equal(ask(r, s, "1.0", "muster", "CURVE", key, 32, 0, user_id), 400);
+  assert_int_equal(counters_get(r->counters, COUNTER_handshakes), 1);
+  assert_int_equal(counters_get(r->counters, COUNTER_handshakes_refused), 11);
+  assert_int_equal(counters_get(r->counters, COUNTER_handshakes_refused_mechanism), 9);
+  assert_int_equal(counters_get(r->counters, COUNTER_handshakes_refused_unknown), 1);
+  assert_int_equal(counters_get(r->counters, COUNTER_handshakes_refused_revoked), 1);
 }
 
 int main(void)

@@ -71,7 +71,7 @@ static void a_single_record_waits_behind_few_of_a_flood(void **state)
   node_work(n);
   assert_int_equal(node_answers(n) + flood, 200);
   assert_int_equal(counters_get(n->counters, COUNTER_batches_in_flight), 0);
-  assert_int_equal(counters_get(n->counters, COUNTER_budget_bytes_used), 0);
+  assert_int_equal(counters_get(n->counters, COUNTER_budget_used_bytes), 0);
 }
 
 /* The table of batches is full of one submitter's, by many connections, and the workers stand still: another one is let in, and is next. */
@@ -154,7 +154,7 @@ static void a_peer_that_does_not_read_keeps_its_answers_within_its_credit(void *
     node_submit(n, 'a', i, (uint32_t)i * 10, 10);
   node_work(n);
   assert_int_equal(node_answers(n), 0);
-  uint64_t used = counters_get(n->counters, COUNTER_budget_bytes_used);
+  uint64_t used = counters_get(n->counters, COUNTER_budget_used_bytes);
   assert_true(used > 0);
   uint32_t refused = n->answer_refused;
   assert_int_equal(refused, 1); /* the others queue behind the first, and the socket is not asked in vain */
@@ -167,7 +167,7 @@ static void a_peer_that_does_not_read_keeps_its_answers_within_its_credit(void *
   ingest_flow_writable(&n->flow, INGEST_IPC);
   for (uint64_t i = 0; i < 4; i++)
     node_expect(n, 'a', i, 0, (uint32_t)i * 10, 10);
-  assert_int_equal(counters_get(n->counters, COUNTER_budget_bytes_used), 0);
+  assert_int_equal(counters_get(n->counters, COUNTER_budget_used_bytes), 0);
   assert_int_equal(counters_get(n->counters, COUNTER_answers_dropped), 0);
   node_submit(n, 'a', 4, 0, 10);
   node_work(n);
@@ -182,7 +182,7 @@ static void answers_that_nobody_takes_are_dropped(void **state)
   node_submit(n, 'a', 1, 0, 10);
   node_work(n);
   assert_int_equal(counters_get(n->counters, COUNTER_answers_dropped), 1);
-  assert_int_equal(counters_get(n->counters, COUNTER_budget_bytes_used), 0);
+  assert_int_equal(counters_get(n->counters, COUNTER_budget_used_bytes), 0);
   n->answer_status = MUSTER_ERR_AGAIN; /* there, but it never reads */
   node_submit(n, 'a', 2, 0, 10);
   node_submit(n, 'a', 3, 0, 10);
@@ -191,7 +191,7 @@ static void answers_that_nobody_takes_are_dropped(void **state)
   assert_int_equal(counters_get(n->counters, COUNTER_answers_dropped), 1);
   ingest_flow_tick(&n->flow, scripted_ns + n->config.answer_timeout_ms * UINT64_C(1000000));
   assert_int_equal(counters_get(n->counters, COUNTER_answers_dropped), 3);
-  assert_int_equal(counters_get(n->counters, COUNTER_budget_bytes_used), 0);
+  assert_int_equal(counters_get(n->counters, COUNTER_budget_used_bytes), 0);
   assert_int_equal(n->flow.admit.peers.peer[0].in_flight, 0);
   assert_int_equal(counters_get(n->counters, COUNTER_records_accepted), 30); /* they are durable all the same */
   stage_conserved(n->counters);

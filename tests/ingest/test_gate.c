@@ -127,7 +127,7 @@ static void a_batch_is_answered_record_by_record(void **state)
   }
   assert_int_equal(counters_get(n->counters, COUNTER_records_accepted), 103 + LIMIT_BATCH_RECORDS);
   assert_int_equal(counters_get(n->counters, COUNTER_records_in_flight), 0);
-  assert_int_equal(counters_get(n->counters, COUNTER_budget_bytes_used), 0);
+  assert_int_equal(counters_get(n->counters, COUNTER_budget_used_bytes), 0);
   assert_int_equal(n->flow.admit.at_workers_bytes, 0);
 }
 

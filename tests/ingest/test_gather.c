@@ -4,6 +4,7 @@
 #include "ingest/gather.h"
 
 #define SHARDS 5u
+#define ADMITTED_NS 1000000u
 
 struct table {
   struct counters *counters;
@@ -43,7 +44,11 @@ static uint32_t open_batch(struct table *t, uint32_t count, uint8_t *shard_of)
   if (shard_of)
     memcpy(shard_of, t->split.shard_of, count);
   stage_frame(&f, s.bytes, s.size);
-  const struct ingest_arrival arrival = {.peer = 3, .submitter = 9, .batch_id = 77, .cost_bytes = 1, .message_bytes = s.size};
+  counters_begin(t->counters);
+  const uint32_t row = counters_row(t->counters, 9, "nine");
+  counters_end(t->counters);
+  const struct ingest_arrival arrival = {
+      .peer = 3, .submitter = 9, .batch_id = 77, .cost_bytes = 1, .message_bytes = s.size, .row = row, .now_ns = ADMITTED_NS};
   int status = ingest_gather_open(&t->gather, &arrival, &t->split, &f, &slot);
   link_frame_finish(&f);
   stage_stream_finish(&s);
@@ -180,6 +185,32 @@ static void late_and_double_words_find_nobody(void **state)
   assert_int_equal(counters_get(t->counters, COUNTER_records_in_flight), 100);
 }
 
+static uint64_t mean_ns(const struct counters_snapshot *page, enum histogram_id id)
+{
+  assert_int_equal(counters_histogram_count(&page->histogram[id]), 1);
+  return page->histogram[id].sum;
+}
+
+/* The time of a batch has two parts, which make the whole; its submitter's row has the credit that the answer tells. */
+static void the_times_of_a_batch_are_counted(void **state)
+{
+  struct table *t = *state;
+  struct counters_snapshot page;
+  uint32_t slot = open_batch(t, 10, NULL);
+  t->gather.batch[slot].dispatched_ns = ADMITTED_NS + 2000000;
+  for (uint32_t shard = 0, found; shard < SHARDS; shard++)
+    if (ingest_gather_part(&t->gather, slot, shard)->record_count > 0)
+      give(t, ingest_gather_part_id(&t->gather, slot, shard), shard, 0, ingest_gather_part(&t->gather, slot, shard)->record_count, &found);
+  assert_int_equal(ingest_gather_answer(&t->gather, slot, 5, NULL, ADMITTED_NS + 7000000), MUSTER_OK);
+  assert_int_equal(counters_read(stage_directory, "ingest-0", &page, NULL), MUSTER_OK);
+  assert_int_equal(mean_ns(&page, HISTOGRAM_batch_queue), 2000000);
+  assert_int_equal(mean_ns(&page, HISTOGRAM_batch_shards), 5000000);
+  assert_int_equal(mean_ns(&page, HISTOGRAM_batch_ack), 7000000);
+  assert_int_equal(page.submitter[0].number, 9);
+  assert_int_equal(page.submitter[0].value[SUBMITTER_credit], 5);
+  ingest_gather_close(&t->gather, slot);
+}
+
 static void each_verdict_is_counted_as_what_it_is(void **state)
 {
   struct table *t = *state;
@@ -218,9 +249,9 @@ static void each_verdict_is_counted_as_what_it_is(void **state)
   assert_int_equal(counters_get(t->counters, COUNTER_records_handed_back), 5);
   struct counters_snapshot page;
   assert_int_equal(counters_read(stage_directory, "ingest-0", &page, NULL), MUSTER_OK);
-  assert_int_equal(page.reason[MUSTER__V1__REASON__REASON_CITIZENSHIP], 2);
-  assert_int_equal(page.reason[MUSTER__V1__REASON__REASON_BUSY_DISK], 1);
-  assert_int_equal(page.reason[MUSTER__V1__REASON__REASON_RETRY_OUTCOME_UNKNOWN], 4);
+  assert_int_equal(page.reason[COUNTER_RECORDS][MUSTER__V1__REASON__REASON_CITIZENSHIP], 2);
+  assert_int_equal(page.reason[COUNTER_RECORDS][MUSTER__V1__REASON__REASON_BUSY_DISK], 1);
+  assert_int_equal(page.reason[COUNTER_RECORDS][MUSTER__V1__REASON__REASON_RETRY_OUTCOME_UNKNOWN], 4);
   Muster__V1__AnswerHeader *h = stage_header(&t->gather.batch[slot].header);
   assert_true(h->has_retry_after_ms && h->retry_after_ms == 1234);
   muster__v1__answer_header__free_unpacked(h, NULL);
@@ -253,6 +284,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(ranges_of_a_part_come_in_any_order, setup, teardown),
       cmocka_unit_test_setup_teardown(late_and_double_words_find_nobody, setup, teardown),
       cmocka_unit_test_setup_teardown(each_verdict_is_counted_as_what_it_is, setup, teardown),
+      cmocka_unit_test_setup_teardown(the_times_of_a_batch_are_counted, setup, teardown),
       cmocka_unit_test_setup_teardown(a_full_table_takes_no_more, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

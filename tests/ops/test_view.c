@@ -13,7 +13,7 @@ static struct ops_view before, after;
 static struct counters_snapshot *page_of(struct ops_view *v, const char *role, uint32_t pid)
 {
   struct counters_snapshot *page = &v->page[v->count++];
-  *page = (struct counters_snapshot){.pid = pid, .state = PROCESS_SERVING, .alive = true, .started_us = pid};
+  *page = (struct counters_snapshot){.pid = pid, .state = PROCESS_SERVING, .alive = true, .started_us = pid, .since_us = 1};
   strcpy(page->role, role);
   return page;
 }
@@ -56,7 +56,7 @@ static void conservation_counts_every_verdict(void **state)
     page->value[parts[i]]++;
     assert_false(ops_view_conserved(&after));
     page->value[parts[i]] -= 2;
-    assert_false(ops_view_page_conserved(page));
+    assert_int_equal(ops_view_unaccounted(&after), 1);
     page->value[parts[i]]++;
   }
   assert_true(ops_view_conserved(&after));
@@ -71,23 +71,162 @@ static void rates_are_per_second(void **state)
   assert_true(ops_view_rate(&before, &after, "ingest-", COUNTER_records_received) == 500.0);
 }
 
-static void a_process_that_was_replaced_counts_from_zero(void **state)
+static void totals_outlive_processes_and_resets_are_marked(void **state)
 {
   (void)state;
   page_of(&before, "ingest-0", 1)->value[COUNTER_records_received] = 100;
-  page_of(&after, "ingest-0", 7)->value[COUNTER_records_received] = 30; /* another pid */
+  page_of(&after, "ingest-0", 7)->value[COUNTER_records_received] = 130; /* another process, which went on */
   page_of(&before, "ingest-2", 3)->value[COUNTER_records_received] = 100;
   page_of(&after, "ingest-2", 3)->value[COUNTER_records_received] = 150;
-  after.page[1].started_us++; /* the same pid again, another process */
-  page_of(&before, "ingest-3", 4)->value[COUNTER_records_received] = 100;
-  page_of(&after, "ingest-3", 5)->value[COUNTER_records_received] = 50;
-  after.page[2].started_us = 4; /* started in the same microsecond */
+  after.page[1].since_us++; /* the mark: begun anew */
   page_of(&before, "ingest-4", 6)->value[COUNTER_records_received] = 10;
   page_of(&after, "ingest-4", 6)->value[COUNTER_records_received] = 5;  /* never negative */
-  page_of(&after, "ingest-1", 8)->value[COUNTER_records_received] = 20; /* was not there before */
+  page_of(&after, "ingest-1", 8)->value[COUNTER_records_received] = 70; /* was not there before */
   assert_true(ops_view_rate(&before, &after, "ingest-", COUNTER_records_received) == 500.0);
   after.taken_ns = before.taken_ns;
   assert_true(ops_view_rate(&before, &after, "ingest-", COUNTER_records_received) == 0.0);
+}
+
+/* Missing in one process and surplus in another are two faults and not none; a submitter's row counts as well. */
+static void faults_do_not_hide_each_other(void **state)
+{
+  (void)state;
+  page_of(&after, "ingest-0", 1)->value[COUNTER_records_received] = 3;
+  page_of(&after, "worker-0", 2)->value[COUNTER_records_accepted] = 3;
+  assert_int_equal(metrics_unaccounted(&after.page[0]), 3);
+  assert_int_equal(metrics_unaccounted(&after.page[1]), -3);
+  assert_int_equal(ops_view_unaccounted(&after), 6);
+  assert_true(ops_view_node(&before, &after, METRIC_node_records_unaccounted) == 6.0);
+  after.page[0].value[COUNTER_records_in_flight] = 3;
+  after.page[1].value[COUNTER_records_received] = 3;
+  assert_true(ops_view_conserved(&after));
+  after.page[0].rows = 1;
+  after.page[0].submitter[0].value[SUBMITTER_records_received] = 1;
+  assert_false(ops_view_conserved(&after));
+  assert_int_equal(ops_view_unaccounted(&after), 0);
+}
+
+static void times_are_of_the_window(void **state)
+{
+  (void)state;
+  struct counters_histogram h;
+  const enum histogram_id ack = HISTOGRAM_batch_ack;
+  struct counters_histogram *a = &page_of(&before, "ingest-0", 1)->histogram[ack], *b = &page_of(&after, "ingest-0", 1)->histogram[ack];
+  a->bucket[3] = 90;
+  a->sum = 900;
+  b->bucket[3] = 95;
+  b->bucket[40] = 5;
+  b->sum = 2000;
+  page_of(&after, "ingest-1", 2)->histogram[ack].bucket[40] = 2; /* new: all of it */
+  ops_view_histogram(&before, &after, ack, &h);
+  assert_int_equal(h.bucket[3], 5);
+  assert_int_equal(h.bucket[40], 7);
+  assert_int_equal(h.sum, 1100);
+  assert_int_equal(counters_histogram_quantile(ack, &h, 0.99), counters_histogram_edge(ack, 40));
+  ops_view_histogram(NULL, &after, ack, &h);
+  assert_int_equal(h.bucket[3], 95);
+  assert_int_equal(h.bucket[40], 7);
+}
+
+static void submitters_are_joined(void **state)
+{
+  (void)state;
+  static struct counters_submitter rows[VIEW_SUBMITTERS];
+  static const struct {
+    uint32_t number;
+    uint64_t accepted, seen;
+  } in[2][2] = {{{7, 10, 500}, {UINT32_MAX, 1, 0}}, {{3, 20, 100}, {7, 5, 900}}};
+  for (int page = 0; page < 2; page++) {
+    struct counters_snapshot *p = page_of(&after, page ? "ingest-1" : "ingest-0", 1);
+    p->rows = 2;
+    for (int row = 0; row < 2; row++) {
+      p->submitter[row].number = in[page][row].number;
+      p->submitter[row].value[SUBMITTER_records_accepted] = in[page][row].accepted;
+      p->submitter[row].value[SUBMITTER_last_seen] = in[page][row].seen;
+    }
+  }
+  assert_int_equal(ops_view_submitters(&after, rows), 3);
+  assert_int_equal(rows[0].number, 3);
+  assert_int_equal(rows[1].number, 7);
+  assert_int_equal(rows[1].value[SUBMITTER_records_accepted], 15);
+  assert_int_equal(rows[1].value[SUBMITTER_last_seen], 900);
+  assert_int_equal(rows[2].number, UINT32_MAX);
+}
+
+/* ---- time until full: half a second between the two moments ---- */
+
+static void shard_is(struct ops_view *v, const char *role, uint64_t file, uint64_t disk_free, uint64_t records)
+{
+  uint64_t *value = page_of(v, role, 1)->value;
+  value[COUNTER_store_bytes] = file;
+  value[COUNTER_store_map_bytes] = 100000;
+  value[COUNTER_disk_free_bytes] = disk_free;
+  value[COUNTER_disk_reserve_bytes] = 1000;
+  value[COUNTER_store_records] = records;
+  value[COUNTER_index_records_max] = 10000;
+}
+
+static void expect_full(uint64_t seconds, uint32_t shard, enum ops_view_limit limit)
+{
+  struct ops_view_room room;
+  ops_view_full_in(&before, &after, &room);
+  assert_int_equal(room.seconds, seconds);
+  assert_int_equal(room.limit, limit);
+  if (limit != VIEW_LIMIT_NONE)
+    assert_int_equal(room.shard, shard);
+  assert_true(ops_view_node(&before, &after, METRIC_node_full_in) == (double)seconds);
+}
+
+static void the_disk_is_full_first(void **state)
+{
+  (void)state;
+  shard_is(&before, "worker-0", 100, 10000, 10);
+  shard_is(&after, "worker-0", 150, 9800, 11); /* 400 a second of the disk, 8,800 above the reserve */
+  shard_is(&before, "worker-1", 100, 10000, 10);
+  shard_is(&after, "worker-1", 100, 10000, 10); /* does not grow */
+  expect_full(22, 0, VIEW_LIMIT_DISK);
+}
+
+static void a_file_that_grows_counts_where_the_disk_counts_late(void **state)
+{
+  (void)state;
+  shard_is(&before, "worker-3", 100, 10000, 10);
+  shard_is(&after, "worker-3", 600, 10000, 10);
+  expect_full(9, 3, VIEW_LIMIT_DISK);
+}
+
+static void the_map_is_full_first(void **state)
+{
+  (void)state;
+  shard_is(&before, "worker-0", 90000, 1000000, 10);
+  shard_is(&after, "worker-0", 91000, 999000, 10); /* 2,000 a second, and 4,000 to 95 % */
+  expect_full(2, 0, VIEW_LIMIT_MAP);
+}
+
+static void the_index_is_full_first(void **state)
+{
+  (void)state;
+  shard_is(&before, "worker-0", 100, 1000000, 5000);
+  shard_is(&after, "worker-0", 150, 999950, 6000); /* 2,000 records a second, 3,500 to 95 % */
+  shard_is(&before, "worker-1", 100, 1000000, 5000);
+  shard_is(&after, "worker-1", 150, 999950, 8000); /* 6,000 a second, 1,500 */
+  expect_full(0, 1, VIEW_LIMIT_INDEX);
+}
+
+static void nothing_grows_or_nothing_is_known(void **state)
+{
+  (void)state;
+  expect_full(UINT64_MAX, 0, VIEW_LIMIT_NONE);
+  shard_is(&before, "worker-0", 100, 10000, 10);
+  shard_is(&after, "worker-0", 90, 12000, 9); /* people made room */
+  expect_full(UINT64_MAX, 0, VIEW_LIMIT_NONE);
+  shard_is(&after, "worker-1", 150, 5000, 9); /* was not there before */
+  page_of(&before, "worker-2", 1);            /* had only begun */
+  shard_is(&after, "worker-2", 150, 5000, 9);
+  expect_full(UINT64_MAX, 0, VIEW_LIMIT_NONE);
+  after.taken_ns = before.taken_ns;
+  after.page[0].value[COUNTER_store_bytes] = 5000;
+  expect_full(UINT64_MAX, 0, VIEW_LIMIT_NONE);
 }
 
 static void pages_are_read_from_the_data_directory(void **state)
@@ -110,7 +249,7 @@ static void pages_are_read_from_the_data_directory(void **state)
   assert_true(after.taken_ns > 0);
   assert_int_equal(ops_view_most(&after, "ingest-", COUNTER_credit), 16);
   assert_true(ops_view_find(&after, "run")->alive);
-  assert_string_equal(ops_view_state(ops_view_find(&after, "run")->state), "starting");
+  assert_string_equal(metrics_state_name(ops_view_find(&after, "run")->state), "starting");
   counters_destroy(run);
   counters_destroy(ingest);
   scratch_remove(root);
@@ -122,7 +261,15 @@ int main(void)
       cmocka_unit_test_setup(sums_are_by_role, begin),
       cmocka_unit_test_setup(conservation_counts_every_verdict, begin),
       cmocka_unit_test_setup(rates_are_per_second, begin),
-      cmocka_unit_test_setup(a_process_that_was_replaced_counts_from_zero, begin),
+      cmocka_unit_test_setup(totals_outlive_processes_and_resets_are_marked, begin),
+      cmocka_unit_test_setup(faults_do_not_hide_each_other, begin),
+      cmocka_unit_test_setup(times_are_of_the_window, begin),
+      cmocka_unit_test_setup(submitters_are_joined, begin),
+      cmocka_unit_test_setup(the_disk_is_full_first, begin),
+      cmocka_unit_test_setup(a_file_that_grows_counts_where_the_disk_counts_late, begin),
+      cmocka_unit_test_setup(the_map_is_full_first, begin),
+      cmocka_unit_test_setup(the_index_is_full_first, begin),
+      cmocka_unit_test_setup(nothing_grows_or_nothing_is_known, begin),
       cmocka_unit_test_setup(pages_are_read_from_the_data_directory, begin),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 
+#include "core/clock.h"
 #include "store/writer.h"
 
 #define COMMIT 250u
@@ -90,6 +91,58 @@ static void a_record_on_the_disk_does_not_stay_in_the_page_cache(void **state)
   fixture_expect_all(s, 180000);
   store_close(s);
   fixture_verify_clean(x, 180000);
+}
+
+/* Pages that LMDB lists as free, as it lists them itself. */
+static uint64_t listed_free(struct store *s)
+{
+  MDB_txn *txn;
+  MDB_cursor *cursor;
+  MDB_val key, value;
+  uint64_t pages = 0;
+  assert_int_equal(mdb_txn_begin(s->env.lmdb, NULL, MDB_RDONLY, &txn), 0);
+  assert_int_equal(mdb_cursor_open(txn, 0, &cursor), 0);
+  while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0)
+    pages += *(const size_t *)value.mv_data;
+  mdb_cursor_close(cursor);
+  mdb_txn_abort(txn);
+  return pages;
+}
+
+static void free_pages_are_told(void **state)
+{
+  struct fixture *x = *state;
+  struct store *s = fixture_open(x);
+  struct store_facts facts;
+  uint64_t most = 0;
+  for (uint64_t n = 0; n < 40; n++) {
+    fixture_fill(s, n * 50, (n + 1) * 50, 50);
+    const uint64_t pages = listed_free(s);
+    assert_int_equal(store_free_bytes(s), pages * (uint64_t)sysconf(_SC_PAGESIZE));
+    most = pages > most ? pages : most;
+  }
+  store_facts(s, &facts);
+  assert_true(most > 0 && store_free_bytes(s) < facts.file_bytes);
+  assert_true(facts.index_slots >= facts.records && facts.index_slots * 16 == facts.index_bytes);
+  store_close(s);
+}
+
+/* One millisecond passes between two looks at the clock. */
+static uint64_t ticking(void *context) { return *(uint64_t *)context += 1000000; }
+static int64_t standing(void *context) { return (void)context, 1; }
+
+static void the_time_of_a_sync_is_told(void **state)
+{
+  struct fixture *x = *state;
+  struct store *s = fixture_open(x);
+  uint64_t now_ns = 0;
+  const struct clock_source source = {.wall_us = standing, .monotonic_ns = ticking, .context = &now_ns};
+  assert_int_equal(store_sync_ns(s), 0);
+  clock_set_source(&source);
+  fixture_fill(s, 0, 10, 10);
+  clock_set_source(NULL);
+  assert_int_equal(store_sync_ns(s), 1000000);
+  store_close(s);
 }
 
 static void a_record_is_found_within_its_own_transaction(void **state)
@@ -472,6 +525,8 @@ int main(int argc, char **argv)
       cmocka_unit_test_setup_teardown(sequences_start_at_one_and_have_no_gaps, fixture_setup, fixture_teardown),
       cmocka_unit_test_setup_teardown(sequences_go_on_where_they_were_after_a_restart, fixture_setup, fixture_teardown),
       cmocka_unit_test_setup_teardown(a_record_on_the_disk_does_not_stay_in_the_page_cache, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(free_pages_are_told, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(the_time_of_a_sync_is_told, fixture_setup, fixture_teardown),
       cmocka_unit_test_setup_teardown(a_record_is_found_within_its_own_transaction, fixture_setup, fixture_teardown),
       cmocka_unit_test_setup_teardown(small_blocks_are_found_however_often_they_move, fixture_setup, fixture_teardown),
       cmocka_unit_test_setup_teardown(the_first_copys_digest_is_told, fixture_setup, fixture_teardown),

@@ -30,6 +30,12 @@ static int teardown(void **state)
 
 static void expect(enum counter_id id, uint64_t value) { assert_int_equal(counters_get(counters, id), value); }
 
+static void expect_once(const struct counters_snapshot *page, enum histogram_id id, uint64_t value)
+{
+  assert_int_equal(counters_histogram_count(&page->histogram[id]), 1);
+  assert_int_equal(page->histogram[id].sum, value);
+}
+
 static void test_every_word_is_counted(void **state)
 {
   struct counters_snapshot page;
@@ -43,12 +49,20 @@ static void test_every_word_is_counted(void **state)
   };
   struct group g = {.part_count = 2, .record_count = 9, .words = words};
   (void)state;
+  const struct counts_commit commit = {.store_records = 9,
+                                       .misrouted = 1,
+                                       .file_bytes = 5,
+                                       .disk_free_bytes = 6,
+                                       .decode_ns = 11000,
+                                       .dedup_ns = 22000,
+                                       .commit_ns = 77000,
+                                       .sync_ns = 33000};
   counts_taken(counters, 4, 100);
   counts_taken(counters, 5, 50);
   expect(COUNTER_records_in_flight, 9);
   expect(COUNTER_batches_in_flight, 2);
-  expect(COUNTER_bytes_received, 150);
-  assert_int_equal(counts_settled(counters, &g, &(struct counts_commit){.store_records = 9, .misrouted = 1, .commit_ns = 77}), 2);
+  expect(COUNTER_received_bytes, 150);
+  assert_int_equal(counts_settled(counters, &g, &commit), 2);
   expect(COUNTER_records_received, 9);
   expect(COUNTER_records_accepted, 2);
   expect(COUNTER_records_duplicate, 1);
@@ -62,22 +76,35 @@ static void test_every_word_is_counted(void **state)
   expect(COUNTER_batches_in_flight, 0);
   expect(COUNTER_store_records, 11);
   expect(COUNTER_commits, 1);
-  expect(COUNTER_commit_ns, 77);
+  expect(COUNTER_store_bytes, 5);
+  expect(COUNTER_disk_free_bytes, 6);
   expect(COUNTER_commit_records, 2);
   assert_int_equal(counters_read(directory, "worker-0", &page, &failure), MUSTER_OK);
+  expect_once(&page, HISTOGRAM_group_decode, 11000);
+  expect_once(&page, HISTOGRAM_group_dedup, 22000);
+  expect_once(&page, HISTOGRAM_group_commit, 77000);
+  expect_once(&page, HISTOGRAM_group_sync, 33000);
+  expect_once(&page, HISTOGRAM_group_size, 2);
   for (uint32_t reason = 0; reason < COUNTER_REASONS; reason++)
-    assert_int_equal(page.reason[reason], reason == 10 ? 2 : reason == 11 || reason == 203 || reason == 250 ? 1 : 0);
+    assert_int_equal(page.reason[COUNTER_RECORDS][reason], reason == 10 ? 2 : reason == 11 || reason == 203 || reason == 250 ? 1 : 0);
 }
 
 static void test_nothing_written_is_no_commit(void **state)
 {
   uint64_t word = verdict_durable(MUSTER__V1__VERDICT__VERDICT_DUPLICATE, 0, 1);
   struct group g = {.part_count = 1, .record_count = 1, .words = &word};
+  struct counters_snapshot page;
   (void)state;
   counts_taken(counters, 1, 1);
-  counts_settled(counters, &g, &(struct counts_commit){.commit_ns = 77});
+  counts_settled(counters, &g, &(struct counts_commit){.decode_ns = 5, .commit_ns = 77});
   expect(COUNTER_commits, 0);
-  expect(COUNTER_commit_ns, 0);
+  counts_taken(counters, 1, 1);
+  counts_settled(counters, &g, &(struct counts_commit){0}); /* nor was this group looked at: the shard is blocked */
+  assert_int_equal(counters_read(directory, "worker-0", &page, NULL), MUSTER_OK);
+  expect_once(&page, HISTOGRAM_group_decode, 5);
+  expect_once(&page, HISTOGRAM_group_dedup, 0);
+  assert_int_equal(counters_histogram_count(&page.histogram[HISTOGRAM_group_commit]), 0);
+  assert_int_equal(counters_histogram_count(&page.histogram[HISTOGRAM_group_size]), 0);
 }
 
 static void test_gauges_of_the_store(void **state)
@@ -91,14 +118,16 @@ static void test_gauges_of_the_store(void **state)
                                     .fingerprint_false = 7,
                                     .quarantined = 8,
                                     .quarantine_overflow = 9,
-                                    .index_records_max = 12};
+                                    .index_records_max = 12,
+                                    .index_slots = 13};
   const struct watermark mark = {.reason = MUSTER__V1__REASON__REASON_BUSY_MEMORY, .free_bytes = 10, .reserve_bytes = 11};
   static const enum counter_id ids[] = {COUNTER_store_records,     COUNTER_store_bytes,        COUNTER_store_map_bytes,
                                         COUNTER_index_bytes,       COUNTER_index_growths,      COUNTER_fingerprint_hits,
                                         COUNTER_fingerprint_false, COUNTER_quarantine_records, COUNTER_quarantine_overflow,
-                                        COUNTER_disk_free_bytes,   COUNTER_disk_reserve_bytes, COUNTER_index_records_max};
+                                        COUNTER_disk_free_bytes,   COUNTER_disk_reserve_bytes, COUNTER_index_records_max,
+                                        COUNTER_index_slots,       COUNTER_store_free_bytes};
   (void)state;
-  counts_store(counters, &facts, &mark);
+  counts_store(counters, &facts, 14, &mark);
   for (uint64_t i = 0; i < sizeof ids / sizeof ids[0]; i++)
     expect(ids[i], i + 1);
   expect(COUNTER_store_blocked, 1);

@@ -165,8 +165,8 @@ static void test_invalid_among_good(void **state)
   assert_int_equal(stored.refused[REASON(TIME_IN_FUTURE)], 1);
   assert_int_equal(stored.refused_of_others, 0);
   assert_int_equal(counters_read(node.directory, "worker-0", &page, &failure), MUSTER_OK);
-  assert_int_equal(page.reason[REASON(MALFORMED)], 1);
-  assert_int_equal(page.reason[REASON(MISSING_FIELD)], 1);
+  assert_int_equal(page.reason[COUNTER_RECORDS][REASON(MALFORMED)], 1);
+  assert_int_equal(page.reason[COUNTER_RECORDS][REASON(MISSING_FIELD)], 1);
   assert_int_equal(page.value[COUNTER_records_invalid], 4);
   expect_conserved();
 }
