@@ -13,6 +13,7 @@
 #                   0 violations. PARTS: some files of tests/faults; FORM=short: as in make test; SEED= repeats; SHARE= of failing calls, in percent
 #   make soak       MINUTES=30  a node under load while faults of every kind come and go: nothing is lost, and nothing grows
 #   make fuzz       SECONDS=600  the fuzz targets, with libFuzzer and a driver of their own; TARGET=scan: one of them
+#   make valgrind   every unit test under valgrind (make test: all but those that take longest)
 #   make mutants    ONLY=name  faults planted in a copy of the tree: each must turn a test red
 #   make coverage   lines of store, workers, ingest and proto that units and flows reach
 #   make tidy       format, include rule, lint
@@ -82,7 +83,7 @@ say =
 else
 say = @printf '  %-5s %s\n' $(1) $(2);
 endif
-.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools faults-tools peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline soak fuzz tidy mutants coverage bench-backup faults \
+.PHONY: all man deps deps-bench deps-man deps-peers deps-test run test tools faults-tools peers bench bench-growth bench-where bench-peers bench-micro bench-check bench-baseline soak fuzz tidy mutants valgrind coverage bench-backup faults \
         format install clean lib unit
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -258,6 +259,9 @@ soak: deps-test
 
 fuzz: deps-test
 	@tests/fuzz/run.sh $(SECONDS) $(TARGET)
+
+valgrind: deps-test
+	@SUITES=valgrind tests/run.sh
 
 mutants: deps-test
 	@tests/mutants/run.py $(ONLY)
