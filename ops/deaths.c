@@ -62,8 +62,14 @@ void ops_deaths_init(struct node *n, uint64_t absent, uint32_t retry_ms)
   for (uint32_t i = 0; i < n->workers; i++) {
     n->made |= (uint64_t)was_made(n, i) << i;
     n->worker[i].on_due = ops_deaths_start_worker;
-    n->worker[i].restart.rarely_ms = retry_ms;
   }
+  ops_deaths_retune(n, retry_ms);
+}
+
+void ops_deaths_retune(struct node *n, uint32_t retry_ms)
+{
+  for (uint32_t i = 0; i < n->workers; i++)
+    n->worker[i].restart.rarely_ms = retry_ms;
 }
 
 void ops_deaths_worker_ready(struct node *n, const struct ops_process *p)

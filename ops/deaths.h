@@ -13,7 +13,8 @@ void ops_deaths_init(struct node *n, uint64_t absent, uint32_t retry_ms);
 /* A shard that was made and has no data is not begun anew: a worker might take an empty directory for a new store. It is down until the data is there. */
 void ops_deaths_start_worker(struct ops_process *p);
 void ops_deaths_worker_ready(struct node *n, const struct ops_process *p);
-void ops_deaths_look(struct node *n); /* once a beat: a shard that has served for a while is up again */
+void ops_deaths_retune(struct node *n, uint32_t retry_ms); /* the longest wait is another from the next death on */
+void ops_deaths_look(struct node *n);                      /* once a beat: a shard that has served for a while is up again */
 void ops_deaths_died(struct ops_process *p);
 
 #endif

@@ -16,6 +16,7 @@
 #include "ops/endpoints.h"
 #include "ops/family.h"
 #include "ops/node.h"
+#include "ops/reread.h"
 #include "ops/words.h"
 
 #define DRAIN_INGESTS_MS 6000u /* until every batch in flight is answered */
@@ -49,6 +50,7 @@ static void remove_leftovers(const struct node *n)
 {
   char name[64], path[LIMIT_PATH_BYTES];
   ops_endpoints_remove(n->data, 1);
+  ops_reread_forget(n->data);
   for (uint32_t i = 0; i < LIMIT_INGESTS; i++) {
     snprintf(name, sizeof name, "run/counters/ingest-%u", i);
     datadir_path(n->data, path, name);
@@ -209,8 +211,10 @@ static void kill_all(struct node *n)
 static void on_signal(uv_signal_t *handle, int number)
 {
   struct node *n = handle->data;
-  if (number == SIGHUP)
+  if (number == SIGHUP) {
+    ops_reread(n);
     return;
+  }
   if (n->phase < DRAINING_INGESTS)
     ops_supervise_drain(n);
   else if (n->phase < KILLING)
@@ -284,7 +288,8 @@ static void finish(struct node *n)
   free(n);
 }
 
-int ops_supervise_run(const struct datadir *data, const struct config *config, uint64_t absent, const char *executable)
+int ops_supervise_run(const struct datadir *data, const struct config *config, struct ops_settings *settings, uint64_t absent,
+                      const char *executable)
 {
   struct failure failure = FAILURE_NONE;
   char path[LIMIT_PATH_BYTES];
@@ -299,6 +304,8 @@ int ops_supervise_run(const struct datadir *data, const struct config *config, u
   n->workers = config->workers;
   n->ingests = config->ingests;
   n->frozen_ms = config->frozen_ms;
+  n->config = *config;
+  n->settings = settings;
   (void)FAULT("run.start");
   datadir_path(data, path, "run/counters");
   if (ops_family_claim(data, FAMILY_ENDS_MS, &n->family_fd, &failure) == MUSTER_OK) {

@@ -47,6 +47,8 @@ int store_open(struct store **out, const struct store_options *options, struct f
 /* Writes the hint (only where nothing failed) and closes. NULL is fine. */
 void store_close(struct store *s);
 
+/* What is there already stays; past a limit that is less, a refused record is answered and not kept. */
+void store_limit_quarantine(struct store *s, uint64_t records, uint64_t bytes);
 void store_facts(const struct store *s, struct store_facts *out);
 
 /* A reader that was killed in the middle of a slice still holds its snapshot, which makes the file grow, and one of the places of readers.

@@ -179,7 +179,8 @@ static void start(uint32_t workers, uint32_t ingests)
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(fd, STDERR_FILENO);
     close(fd);
-    _exit(ops_supervise_run(&data, &config, 0, executable));
+    static struct ops_settings settings;
+    _exit(ops_supervise_run(&data, &config, &settings, 0, executable));
   }
 }
 
