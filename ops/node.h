@@ -36,7 +36,7 @@ struct node {
   uint64_t ready_ms[LIMIT_SHARDS]; /* when the worker became ready last */
   enum phase phase;
   uv_signal_t term, interrupt, hangup;
-  uv_timer_t beat, deadline;
+  uv_timer_t beat, deadline, reread;
   bool cut; /* some ingest ended before it had answered everything */
   int exit_code;
   struct log_gate gate_wanting;

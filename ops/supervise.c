@@ -151,6 +151,7 @@ static void close_everything(struct node *n)
   uv_close((uv_handle_t *)&n->hangup, NULL);
   uv_close((uv_handle_t *)&n->beat, NULL);
   uv_close((uv_handle_t *)&n->deadline, NULL);
+  uv_close((uv_handle_t *)&n->reread, NULL);
 }
 
 static void on_drain_time_used_up(uv_timer_t *timer)
@@ -208,11 +209,13 @@ static void kill_all(struct node *n)
   ops_supervise_go_on_draining(n);
 }
 
+static void on_reread(uv_timer_t *timer) { ops_reread(timer->data); }
+
 static void on_signal(uv_signal_t *handle, int number)
 {
   struct node *n = handle->data;
   if (number == SIGHUP) {
-    ops_reread(n);
+    uv_timer_start(&n->reread, on_reread, 0, 0); /* many at once are one, and what else happens is not kept waiting */
     return;
   }
   if (n->phase < DRAINING_INGESTS)
@@ -270,7 +273,8 @@ static void init(struct node *n)
   init_signal(n, &n->hangup, SIGHUP);
   uv_timer_init(&n->loop, &n->beat);
   uv_timer_init(&n->loop, &n->deadline);
-  n->beat.data = n->deadline.data = n;
+  uv_timer_init(&n->loop, &n->reread);
+  n->beat.data = n->deadline.data = n->reread.data = n;
   uv_timer_start(&n->beat, on_beat, BEAT_MS, BEAT_MS);
   init_processes(n, n->worker, n->workers, "worker");
   init_processes(n, n->ingest, n->ingests, "ingest");

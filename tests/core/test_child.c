@@ -22,7 +22,7 @@
 #define ENDED_BY_DRAIN 10
 #define ENDED_BY_ORPHAN 20
 #define ENDED_BY_REREAD 40 /* and what was read is right */
-#define ENDED_BY_STOP 30 /* the loop was stopped without a callback */
+#define ENDED_BY_STOP 30   /* the loop was stopped without a callback */
 #define WAIT_MS 5000
 
 static char directory[SCRATCH_BYTES], data[SCRATCH_BYTES + 8], pages[SCRATCH_BYTES + 32], settings[SCRATCH_BYTES + 32];
