@@ -51,8 +51,8 @@ static const struct argp argp = {.options = options, .parser = parse, .doc = doc
 
 /* ---- the list ---- */
 
-static void add(struct ops_check_list *l, enum ops_check_verdict verdict, const char *area, int code, const char *remedy,
-                const char *format, va_list list)
+__attribute__((format(printf, 6, 0))) static void add(struct ops_check_list *l, enum ops_check_verdict verdict, const char *area, int code,
+                                                      const char *remedy, const char *format, va_list list)
 {
   if (l->count == CHECK_LINES)
     abort(); /* there are fewer questions than that */
