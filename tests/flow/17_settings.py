@@ -144,7 +144,9 @@ def reload_disturbs_nothing(t):
     path = t.write("m.conf", "")
     node = t.node("--config", path, wait=False)
     lock = os.path.join(t.data, "muster.lock")  # whoever asks the node for something finds its pid there
-    wait_until(lambda: os.path.exists(lock) and open(lock).read().strip() == str(node.process.pid), 10, "the lock")
+    deadline = time.monotonic() + 10
+    while not (os.path.exists(lock) and open(lock).read().strip() == str(node.process.pid)):  # without a pause, to come as early as one can
+        check(time.monotonic() < deadline, "the lock was not taken")
     while "muster: ready:" not in node.log():
         check(node.process.poll() is None, f"a SIGHUP has ended the node:\n{node.log()}")
         node.process.send_signal(signal.SIGHUP)
