@@ -142,7 +142,7 @@ man: deps-man $(B)/muster
 
 install: all man
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/muster $(DESTDIR)$(PREFIX)/share/man/man1 \
-	  $(DESTDIR)$(PREFIX)/share/muster/proto
+	  $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/muster/proto
 	install -m 755 $(BIN)/muster $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 $(BIN)/libmuster.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 755 $(BIN)/libmuster.so $(DESTDIR)$(PREFIX)/lib/libmuster.so.$(VERSION)
@@ -151,6 +151,7 @@ install: all man
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' client/muster.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/muster.pc
 	install -m 644 include/muster/*.h $(DESTDIR)$(PREFIX)/include/muster/
 	install -m 644 $(B)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 $(B)/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5/
 	install -m 644 proto/*.proto proto/README.md $(DESTDIR)$(PREFIX)/share/muster/proto/
 
 # ---- unit tests ----

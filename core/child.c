@@ -44,18 +44,43 @@ static void child_on_beat(uv_timer_t *handle)
 
 static void child_on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
 {
-  static char ignored[64];
+  static char told[64]; /* one loop, and the bytes are looked at before the next read */
   (void)handle;
   (void)suggested;
-  *buffer = uv_buf_init(ignored, sizeof ignored);
+  *buffer = uv_buf_init(told, sizeof told);
+}
+
+static int child_read_settings(const struct child *c, struct config *config, struct failure *failure)
+{
+  char path[LIMIT_PATH_BYTES];
+  datadir_path(&c->data, path, "run/node.conf");
+  return config_read(config, NULL, path, failure);
+}
+
+/* The supervisor has judged what it wrote there. Where it cannot be read all the same, this process goes on as it is. */
+static void child_reread(struct child *c)
+{
+  struct config fresh = c->config;
+  struct failure failure = FAILURE_NONE;
+  char quoted[512];
+  if (child_read_settings(c, &fresh, &failure) != MUSTER_OK) {
+    log_event(LOG_ERROR, "child.not-reread", "cause=%s", log_quote(quoted, sizeof quoted, failure.text));
+    return;
+  }
+  config_adopt(&c->config, &fresh);
+  log_init(c->role, (enum log_level)log_level_parse(c->config.log_level));
+  if (c->on_reread != NULL)
+    c->on_reread(c->context);
+  log_event(LOG_INFO, "child.reread", "settings=run/node.conf");
 }
 
 static void child_on_lifeline(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
 {
-  (void)buffer;
-  if (size >= 0)
-    return; /* the supervisor has nothing to say here */
   struct child *c = stream->data;
+  if (size > 0 && memchr(buffer->base, '\n', (size_t)size) != NULL) /* several lines at once ask for the same */
+    child_reread(c);
+  if (size >= 0)
+    return; /* the supervisor is there */
   uv_read_stop(stream);
   log_event(LOG_WARN, "child.orphan", "cause=\"the supervisor is gone\"");
   if (c->on_orphan != NULL)
@@ -127,8 +152,7 @@ static int child_open_files(struct child *c, const char *data_path, struct failu
   if (status != MUSTER_OK)
     return status;
   config_defaults(&c->config);
-  datadir_path(&c->data, path, "run/node.conf");
-  status = config_read(&c->config, path, failure);
+  status = child_read_settings(c, &c->config, failure);
   if (status != MUSTER_OK)
     return status;
   log_init(c->role, (enum log_level)log_level_parse(c->config.log_level));

@@ -1,7 +1,8 @@
 /*
  * What every process that the supervisor starts does the same way: the lifeline (descriptor 3, a pipe whose other end
- * the supervisor holds: it says "ready" on it once, how far its start has come, or why it cannot start, and an end of file on it means that the
- * supervisor is gone, so the process stops), SIGTERM as the order to drain, SIGINT ignored (the terminal sends it to the whole group, the
+ * the supervisor holds: it says "ready" on it once, how far its start has come, or why it cannot start; a line on it from the supervisor means that
+ * run/node.conf has changed, and what is live of it is taken over; an end of file on it means that the supervisor is gone, so the process stops),
+ * SIGTERM as the order to drain, SIGINT ignored (the terminal sends it to the whole group, the
  * supervisor decides), the settings from run/node.conf, the counter page and its heartbeat. Owner: the role's main
  * function, for the life of the process. Without descriptor 3 (tests, by hand) it works the same and says nothing.
  */
@@ -18,6 +19,8 @@
 #define CHILD_READY "ready"
 #define CHILD_FAILED "failed "    /* the status of the failure as a number, ": ", and its sentence */
 #define CHILD_OPENING "opening: " /* and what its start is at */
+/* The line that it may be told. One that comes before the process listens waits in the lifeline, and is read then. */
+#define CHILD_REREAD "reread\n"
 
 struct child {
   uv_loop_t *loop;
@@ -27,6 +30,7 @@ struct child {
   char role[24];
   void (*on_drain)(void *context);  /* SIGTERM: finish what is in flight, then stop the loop */
   void (*on_orphan)(void *context); /* the supervisor is gone: close cleanly and stop */
+  void (*on_reread)(void *context); /* the live settings in config may be others now; NULL: nothing follows from that */
   void *context;
   /* private */
   uv_pipe_t lifeline;

@@ -1,79 +1,70 @@
 #include "core/config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <ini.h>
-#include <inttypes.h>
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/config_key.h"
 #include "core/file.h"
 #include "core/limits.h"
 #include "core/log.h"
 
-#define LIMIT_TIB (LIMIT_GIB * 1024)
-#define CONFIG_TEXT_BYTES 160 /* of a value: it must fit the line that libinih reads, with its key */
-
 #define CONFIG_FILE_BYTES LIMIT_MIB
 
-enum config_type { CONFIG_NUMBER, CONFIG_SIZE, CONFIG_LISTEN, CONFIG_LEVEL };
-
-struct config_key {
-  const char *section, *name;
-  enum config_type type;
-  size_t offset, width; /* of the member in struct config, bytes */
-  uint64_t min, max, preset;
-  const char *preset_text;
-  const char *unit; /* of a number; may stand after it */
-  const char *sentence;
-};
-
 #define MEMBER(member) offsetof(struct config, member), sizeof(((struct config *)0)->member)
-#define NUMBER(section, member, min, max, preset, unit, sentence)                                                                          \
+#define NUMBER(section, live, member, min, max, preset, unit, sentence)                                                                    \
   {                                                                                                                                        \
-    section, #member, CONFIG_NUMBER, MEMBER(member), min, max, preset, NULL, unit, sentence                                                \
+    section, #member, CONFIG_NUMBER, live, MEMBER(member), min, max, preset, NULL, unit, sentence                                          \
   }
-#define SIZE(section, member, min, max, preset, sentence)                                                                                  \
+#define SIZE(section, live, member, min, max, preset, sentence)                                                                            \
   {                                                                                                                                        \
-    section, #member, CONFIG_SIZE, MEMBER(member), min, max, preset, NULL, "bytes", sentence                                               \
+    section, #member, CONFIG_SIZE, live, MEMBER(member), min, max, preset, NULL, "bytes", sentence                                         \
   }
-#define TEXT(section, member, type, preset, sentence)                                                                                      \
+#define TEXT(section, live, member, type, preset, sentence)                                                                                \
   {                                                                                                                                        \
-    section, #member, type, MEMBER(member), 0, 0, 0, preset, "", sentence                                                                  \
+    section, #member, type, live, MEMBER(member), 0, 0, 0, preset, "", sentence                                                            \
   }
+#define LIVE true
+#define AT_START false
 
-static const struct config_key config_keys[] = {
-    NUMBER("node", workers, 0, LIMIT_SHARDS, 0, "",
+const struct config_key config_keys[] = {
+    NUMBER("node", AT_START, workers, 0, LIMIT_SHARDS, 0, "",
            "Shards, one worker process each, fixed when the store is created; 0: what the store has, or two"),
-    NUMBER("node", ingests, 1, LIMIT_INGESTS, 1, "", "Ingest processes"),
-    TEXT("node", listen, CONFIG_LISTEN, "tcp://127.0.0.1:7411",
+    NUMBER("node", AT_START, ingests, 1, LIMIT_INGESTS, 1, "", "Ingest processes"),
+    TEXT("node", AT_START, listen, CONFIG_LISTEN, "tcp://127.0.0.1:7411",
          "Where the first ingest listens, the next has the next port; none: ipc only; port 0: any"),
-    NUMBER("node", frozen_ms, 1000, 86400000, 10000, "ms",
+    NUMBER("node", LIVE, frozen_ms, 1000, 86400000, 10000, "ms",
            "A worker or ingest that a signal (SIGSTOP) has stopped for so long is killed and started again"),
-    TEXT("node", log_level, CONFIG_LEVEL, "info", "Lines below this level are not written: debug, info, warn, error"),
-    NUMBER("node", opening_ms, 1000, 86400000, 30000, "ms",
+    TEXT("node", LIVE, log_level, CONFIG_LEVEL, "info", "Lines below this level are not written: debug, info, warn, error"),
+    NUMBER("node", LIVE, opening_ms, 1000, 86400000, 30000, "ms",
            "A shard that is not open after so long is told as down and the others serve, while it goes on opening"),
-    NUMBER("node", shard_retry_ms, 1000, 3600000, 60000, "ms", "A shard that cannot be opened is tried again after so long"),
-    SIZE("ingest", budget_bytes, LIMIT_WIRE_BYTES, 1024 * LIMIT_GIB, 256 * LIMIT_MIB,
+    NUMBER("node", LIVE, shard_retry_ms, 1000, 3600000, 60000, "ms", "A shard that cannot be opened is tried again after so long"),
+    SIZE("ingest", AT_START, budget_bytes, LIMIT_WIRE_BYTES, 1024 * LIMIT_GIB, 256 * LIMIT_MIB,
          "Batches held in memory by one ingest; past it submitters are told BUSY"),
-    NUMBER("ingest", credit, 1, LIMIT_CREDIT, 16, "batches", "Batches in flight on a connection; of small ones more, in proportion"),
-    SIZE("ingest", dispatch_bytes, 4096, LIMIT_GIB, 4 * LIMIT_MIB, "Bytes of batches at the workers at once; the rest wait in fair turns"),
-    NUMBER("ingest", peers, 1, LIMIT_PEERS, 1024, "peers",
+    NUMBER("ingest", LIVE, credit, 1, LIMIT_CREDIT, 16, "batches", "Batches in flight on a connection; of small ones more, in proportion"),
+    SIZE("ingest", AT_START, dispatch_bytes, 4096, LIMIT_GIB, 4 * LIMIT_MIB,
+         "Bytes of batches at the workers at once; the rest wait in fair turns"),
+    NUMBER("ingest", AT_START, peers, 1, LIMIT_PEERS, 1024, "peers",
            "Connections that one ingest remembers; one submitter may use three quarters of them at once"),
-    NUMBER("ingest", handshake_ms, 100, 60000, 5000, "ms", "A connection that has not proved its key by then is closed"),
-    NUMBER("ingest", shard_timeout_ms, 100, 600000, 8000, "ms", "A record whose shard stays silent for so long is handed back as RETRY"),
-    NUMBER("ingest", answer_timeout_ms, 100, 3600000, 15000, "ms", "A submitter without an answer sends again after so long"),
-    SIZE("store", map_bytes, 16 * LIMIT_MIB, 16 * LIMIT_TIB, LIMIT_TIB, "Largest size of one shard's data file; address space, not disk"),
-    SIZE("store", index_bytes, 0, 16 * LIMIT_TIB, 0,
+    NUMBER("ingest", AT_START, handshake_ms, 100, 60000, 5000, "ms", "A connection that has not proved its key by then is closed"),
+    NUMBER("ingest", LIVE, shard_timeout_ms, 100, 600000, 8000, "ms",
+           "A record whose shard stays silent for so long is handed back as RETRY"),
+    NUMBER("ingest", LIVE, answer_timeout_ms, 100, 3600000, 15000, "ms", "A submitter without an answer sends again after so long"),
+    SIZE("store", AT_START, map_bytes, 16 * LIMIT_MIB, 16 * LIMIT_TIB, LIMIT_TIB,
+         "Largest size of one shard's data file; address space, not disk"),
+    SIZE("store", AT_START, index_bytes, 0, 16 * LIMIT_TIB, 0,
          "Memory of the index, all shards together; close to it a shard says BUSY; 0: half of the machine's memory"),
-    SIZE("store", disk_reserve_bytes, 0, 16 * LIMIT_TIB, 256 * LIMIT_MIB, "With less disk free than this a shard says BUSY"),
-    NUMBER("store", quarantine_records, 0, 100000000, 10000, "records", "Refused records kept, per submitter and shard"),
-    SIZE("store", quarantine_bytes, 0, LIMIT_TIB, 16 * LIMIT_MIB, "Bytes of refused records kept, per submitter and shard"),
-    NUMBER("rules", future_skew_s, 0, 31536000, 300, "s", "An encounter may lie so far ahead of the node's clock"),
-    NUMBER("rules", earliest_year, 1970, 2100, 2000, "", "An encounter may not lie before this year, UTC"),
+    SIZE("store", LIVE, disk_reserve_bytes, 0, 16 * LIMIT_TIB, 256 * LIMIT_MIB, "With less disk free than this a shard says BUSY"),
+    NUMBER("store", LIVE, quarantine_records, 0, 100000000, 10000, "records", "Refused records kept, per submitter and shard"),
+    SIZE("store", LIVE, quarantine_bytes, 0, LIMIT_TIB, 16 * LIMIT_MIB, "Bytes of refused records kept, per submitter and shard"),
+    NUMBER("rules", LIVE, future_skew_s, 0, 31536000, 300, "s", "An encounter may lie so far ahead of the node's clock"),
+    NUMBER("rules", LIVE, earliest_year, 1970, 2100, 2000, "", "An encounter may not lie before this year, UTC"),
 };
 #define CONFIG_KEYS (sizeof config_keys / sizeof config_keys[0])
+const size_t config_keys_count = CONFIG_KEYS;
+static_assert(CONFIG_KEYS <= CONFIG_SETTINGS, "each setting has its place among the origins");
 
 static void *config_at(struct config *c, const struct config_key *key) { return (char *)c + key->offset; }
 
@@ -85,10 +76,23 @@ static void config_store_number(struct config *c, const struct config_key *key, 
     *(uint64_t *)config_at(c, key) = value;
 }
 
-static uint64_t config_load_number(const struct config *c, const struct config_key *key)
+uint64_t config_load_number(const struct config *c, const struct config_key *key)
 {
   const void *at = (const char *)c + key->offset;
   return key->width == sizeof(uint32_t) ? *(const uint32_t *)at : *(const uint64_t *)at;
+}
+
+void config_origins_default(struct config_origins *origins)
+{
+  for (size_t i = 0; i < CONFIG_KEYS; i++)
+    snprintf(origins->of[i], sizeof origins->of[i], "default");
+}
+
+void config_adopt(struct config *running, const struct config *fresh)
+{
+  for (const struct config_key *key = config_keys; key < config_keys + CONFIG_KEYS; key++)
+    if (key->live)
+      memcpy(config_at(running, key), (const char *)fresh + key->offset, key->width);
 }
 
 void config_defaults(struct config *c)
@@ -104,47 +108,17 @@ void config_defaults(struct config *c)
 
 /* ---- one value ---- */
 
-static const struct {
-  const char *word;
-  uint64_t factor;
-} config_sizes[] = {{"TiB", LIMIT_TIB}, {"GiB", LIMIT_GIB}, {"MiB", LIMIT_MIB}, {"KiB", LIMIT_KIB}};
-
-/* A size as people write it, exact: "256 MiB", "1500". */
-static const char *config_show_size(char out[32], uint64_t bytes)
-{
-  for (size_t i = 0; i < sizeof config_sizes / sizeof config_sizes[0]; i++) {
-    if (bytes >= config_sizes[i].factor && bytes % config_sizes[i].factor == 0) {
-      snprintf(out, 32, "%" PRIu64 " %s", bytes / config_sizes[i].factor, config_sizes[i].word);
-      return out;
-    }
-  }
-  snprintf(out, 32, "%" PRIu64, bytes);
-  return out;
-}
-
-static const char *config_show_number(char out[32], const struct config_key *key, uint64_t value)
-{
-  if (key->type == CONFIG_SIZE)
-    return config_show_size(out, value);
-  snprintf(out, 32, "%" PRIu64, value);
-  return out;
-}
-
 /* The factor of the word after a number, 0 where it is none that this key knows. */
 static uint64_t config_factor(const struct config_key *key, const char *word)
 {
   if (word[0] == '\0' || (key->unit[0] != '\0' && strcmp(word, key->unit) == 0))
     return 1;
-  for (size_t i = 0; key->type == CONFIG_SIZE && i < sizeof config_sizes / sizeof config_sizes[0]; i++) {
-    if (strcmp(word, config_sizes[i].word) == 0)
-      return config_sizes[i].factor;
-  }
-  return 0;
+  return key->type == CONFIG_SIZE ? config_size_factor(word) : 0;
 }
 
 static int config_set_number(struct config *c, const struct config_key *key, const char *text, const char *where, struct failure *failure)
 {
-  char shown[64], low[32], high[32];
+  char shown[64], allowed[CONFIG_ALLOWED_BYTES];
   log_quote(shown, sizeof shown, text);
   const size_t digits = strspn(text, "0123456789");
   if (digits == 0)
@@ -159,9 +133,8 @@ static int config_set_number(struct config *c, const struct config_key *key, con
                                                 : "no unit");
   const uint64_t value = strtoull(text, NULL, 10); /* the largest there is where it does not fit, and no bound goes so far */
   if (value > UINT64_MAX / factor || value * factor < key->min || value * factor > key->max) {
-    const char *unit = key->type == CONFIG_SIZE ? "" : key->unit;
-    return failure_set(failure, MUSTER_ERR_CONFIG, "%s: %s for %s is out of bounds; allowed: %s to %s%s%s", where, shown, key->name,
-                       config_show_number(low, key, key->min), config_show_number(high, key, key->max), unit[0] == '\0' ? "" : " ", unit);
+    return failure_set(failure, MUSTER_ERR_CONFIG, "%s: %s for %s is out of bounds; allowed: %s", where, shown, key->name,
+                       config_allowed(allowed, key));
   }
   config_store_number(c, key, value * factor);
   return MUSTER_OK;
@@ -188,14 +161,13 @@ static bool config_listen_valid(const char *text)
 
 static int config_set_text(struct config *c, const struct config_key *key, const char *text, const char *where, struct failure *failure)
 {
-  char shown[96];
+  char shown[96], allowed[CONFIG_ALLOWED_BYTES];
   log_quote(shown, sizeof shown, text);
+  config_allowed(allowed, key);
   if (key->type == CONFIG_LEVEL && log_level_parse(text) < 0)
-    return failure_set(failure, MUSTER_ERR_CONFIG, "%s: %s for %s is no level; allowed: debug, info, warn, error", where, shown, key->name);
+    return failure_set(failure, MUSTER_ERR_CONFIG, "%s: %s for %s is no level; allowed: %s", where, shown, key->name, allowed);
   if (key->type == CONFIG_LISTEN && !config_listen_valid(text))
-    return failure_set(failure, MUSTER_ERR_CONFIG,
-                       "%s: %s for %s is no endpoint; allowed: tcp://ADDRESS:PORT (at most %d characters), or none", where, shown,
-                       key->name, CONFIG_TEXT_BYTES);
+    return failure_set(failure, MUSTER_ERR_CONFIG, "%s: %s for %s is no endpoint; allowed: %s", where, shown, key->name, allowed);
   memcpy(config_at(c, key), text, strlen(text) + 1);
   return MUSTER_OK;
 }
@@ -203,6 +175,12 @@ static int config_set_text(struct config *c, const struct config_key *key, const
 static int config_set_key(struct config *c, const struct config_key *key, const char *text, const char *where, struct failure *failure)
 {
   return key->preset_text != NULL ? config_set_text(c, key, text, where, failure) : config_set_number(c, key, text, where, failure);
+}
+
+static void config_note_origin(struct config_origins *origins, const struct config_key *key, const char *where)
+{
+  if (origins != NULL)
+    snprintf(origins->of[key - config_keys], sizeof origins->of[0], "%s", where);
 }
 
 /* ---- finding a key ---- */
@@ -254,7 +232,8 @@ static const struct config_key *config_find(const char *section, const char *nam
   return NULL;
 }
 
-int config_set(struct config *c, const char *key, const char *value, const char *where, struct failure *failure)
+int config_set(struct config *c, struct config_origins *origins, const char *key, const char *value, const char *where,
+               struct failure *failure)
 {
   char section[32];
   const char *dot = strchr(key, '.');
@@ -263,7 +242,10 @@ int config_set(struct config *c, const char *key, const char *value, const char 
   memcpy(section, key, (size_t)(dot - key));
   section[dot - key] = '\0';
   const struct config_key *found = config_find(section, dot + 1, where, failure);
-  return found == NULL ? MUSTER_ERR_CONFIG : config_set_key(c, found, value, where, failure);
+  const int status = found == NULL ? MUSTER_ERR_CONFIG : config_set_key(c, found, value, where, failure);
+  if (status == MUSTER_OK)
+    config_note_origin(origins, found, where);
+  return status;
 }
 
 /* ---- reading a file ---- */
@@ -274,6 +256,7 @@ struct config_reading {
   unsigned line; /* of the line that libinih holds now, from 1 */
   bool seen[CONFIG_KEYS];
   struct config settings;
+  struct config_origins *origins; /* may be NULL */
   struct failure failure;
 };
 
@@ -350,12 +333,13 @@ static int config_take(void *context, const char *section, const char *name, con
     return 0;
   }
   r->seen[key - config_keys] = true;
+  config_note_origin(r->origins, key, where);
   return config_set_key(&r->settings, key, value, where, &r->failure) == MUSTER_OK;
 }
 
-int config_read(struct config *c, const char *path, struct failure *failure)
+int config_read(struct config *c, struct config_origins *origins, const char *path, struct failure *failure)
 {
-  struct config_reading r = {.path = path, .settings = *c, .failure = FAILURE_NONE};
+  struct config_reading r = {.path = path, .settings = *c, .origins = origins, .failure = FAILURE_NONE};
   r.file = file_open_stream(FILE_OF_PEOPLE, "the settings", path, CONFIG_FILE_BYTES, &r.failure);
   if (r.file == NULL)
     return failure_set(failure, MUSTER_ERR_CONFIG, "%s", r.failure.text);
@@ -371,27 +355,4 @@ int config_read(struct config *c, const char *path, struct failure *failure)
     return failure_set(failure, r.failure.status, "%s", r.failure.text);
   *c = r.settings;
   return MUSTER_OK;
-}
-
-/* ---- writing ---- */
-
-int config_write(const struct config *c, FILE *out)
-{
-  const char *section = "";
-  for (const struct config_key *key = config_keys; key < config_keys + CONFIG_KEYS; key++) {
-    char low[32], high[32], value[32];
-    if (strcmp(section, key->section) != 0)
-      fprintf(out, "%s[%s]\n", section[0] == '\0' ? "" : "\n", key->section);
-    section = key->section;
-    if (key->preset_text != NULL) {
-      fprintf(out, "# %s. Default %s.\n%s = %s\n", key->sentence, key->preset_text, key->name, (const char *)c + key->offset);
-      continue;
-    }
-    const char *unit = key->type == CONFIG_SIZE ? "" : key->unit;
-    fprintf(out, "# %s. %s to %s%s%s", key->sentence, config_show_number(low, key, key->min), config_show_number(high, key, key->max),
-            unit[0] == '\0' ? "" : " ", unit);
-    fprintf(out, ", default %s.\n", config_show_number(value, key, key->preset));
-    fprintf(out, "%s = %s\n", key->name, config_show_number(value, key, config_load_number(c, key)));
-  }
-  return ferror(out) || fflush(out) != 0 ? MUSTER_ERR_IO : MUSTER_OK;
 }

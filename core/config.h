@@ -7,6 +7,8 @@
 #ifndef MUSTER_CORE_CONFIG_H
 #define MUSTER_CORE_CONFIG_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -41,11 +43,38 @@ struct config {
 };
 
 void config_defaults(struct config *c);
-/* Reads an INI file over what is in *c. MUSTER_ERR_CONFIG with file and line. */
-int config_read(struct config *c, const char *path, struct failure *failure);
-/* Sets one "section.key" from text, as a command-line option does; where: for the message, as "--workers". */
-int config_set(struct config *c, const char *key, const char *value, const char *where, struct failure *failure);
+
+/* Where each setting came from, by its place in the table: "default", "muster.conf:12", "--workers". The caller's. */
+#define CONFIG_SETTINGS 48 /* at most, in the table */
+#define CONFIG_ORIGIN_BYTES 400
+struct config_origins {
+  char of[CONFIG_SETTINGS][CONFIG_ORIGIN_BYTES];
+};
+void config_origins_default(struct config_origins *origins);
+
+/* Reads an INI file over what is in *c, and where each setting stood into *origins (may be NULL; after a failure, what was read so far).
+ * MUSTER_ERR_CONFIG with file and line. */
+int config_read(struct config *c, struct config_origins *origins, const char *path, struct failure *failure);
+/* Sets one "section.key" from text, as a command-line option does; where: for the message, and its origin, as "--workers". */
+int config_set(struct config *c, struct config_origins *origins, const char *key, const char *value, const char *where,
+               struct failure *failure);
 /* Writes all settings as INI with their sentences as comments; reading it back gives the same struct. */
 int config_write(const struct config *c, FILE *out);
+
+#define CONFIG_SAYS_LIVE "A running node takes a new value: muster reload"
+#define CONFIG_SAYS_RESTART "A new value needs a restart"
+
+/* One setting as people read it, numbers with their unit; config_describe is false past the last of the table. */
+#define CONFIG_VALUE_BYTES 256
+#define CONFIG_ALLOWED_BYTES 96
+struct config_setting {
+  const char *section, *name, *sentence; /* without a full stop */
+  bool live;                             /* a running node takes a new value */
+  char value[CONFIG_VALUE_BYTES], preset[CONFIG_VALUE_BYTES];
+  char allowed[CONFIG_ALLOWED_BYTES];
+};
+bool config_describe(const struct config *c, size_t i, struct config_setting *out);
+/* Takes what is live from fresh, and leaves the rest. */
+void config_adopt(struct config *running, const struct config *fresh);
 
 #endif

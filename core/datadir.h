@@ -7,6 +7,8 @@
  *   keys/node.key        CURVE key pair of the node, 0600;  keys/allow: the allow-list
  *   restored             which backup it was made from, and up to where; only in a directory that a restore has made
  *   run/node.conf        effective settings of the running node
+ *   run/node.from        where each of them came from (ops/settings.h)
+ *   run/reload           what became of the last reading of the settings anew (ops/reread.h)
  *   run/endpoints        one endpoint a line, ipc first; written when ready, removed at stop
  *   run/endpoint-J       the same of ingest J alone, written by it
  *   run/counters/ROLE    counter pages

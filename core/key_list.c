@@ -150,6 +150,14 @@ void key_list_close(struct key_list *l)
 
 uint32_t key_list_count(const struct key_list *l) { return l->count; }
 
+uint32_t key_list_allowed(const struct key_list *l)
+{
+  uint32_t allowed = 0;
+  for (uint32_t i = 0; i < key_list_count(l); i++)
+    allowed += key_list_at(l, i)->allowed;
+  return allowed;
+}
+
 const struct key_entry *key_list_at(const struct key_list *l, uint32_t position)
 {
   return position < l->count ? &l->entries[position] : NULL;

@@ -31,6 +31,7 @@ void key_list_close(struct key_list *l);
 /* Reads the file again if it changed (one stat). On failure the list allows nobody until it is whole again. */
 int key_list_refresh(struct key_list *l, struct failure *f);
 uint32_t key_list_count(const struct key_list *l);
+uint32_t key_list_allowed(const struct key_list *l); /* of them, those that are not revoked */
 const struct key_entry *key_list_at(const struct key_list *l, uint32_t position);
 /* NULL where unknown. Valid until the next refresh. Revoked entries are found, too: look at allowed. */
 const struct key_entry *key_list_by_public(const struct key_list *l, const char *public_text);

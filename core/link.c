@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -485,3 +486,11 @@ void link_close_lingering(struct link *link, uint32_t linger_ms)
 }
 
 void link_close(struct link *link) { link_close_lingering(link, 0); }
+
+bool link_library(char version[32])
+{
+  int major, minor, patch;
+  zmq_version(&major, &minor, &patch);
+  snprintf(version, 32, "%d.%d.%d", major, minor, patch);
+  return zmq_has("curve") == 1;
+}

@@ -100,6 +100,9 @@ void *link_context(void);
 /* Ends it, after every link is closed and freed: waits until what lingers is out or its time is up. For the end of main; optional. */
 void link_context_finish(void);
 
+/* The version of the library below, as "4.3.4"; whether it has CURVE, without which there is no tcp. */
+bool link_library(char version[32]);
+
 /* A new CURVE key pair as Z85 text of 40 characters and the end; the public key of a secret one. Here because libzmq has the curve. */
 int link_curve_generate(char public_text[41], char secret_text[41]);
 int link_curve_public(char public_text[41], const char *secret_text); /* MUSTER_ERR_FORMAT */

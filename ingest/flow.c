@@ -352,6 +352,14 @@ void ingest_flow_drain(struct ingest_flow *f)
   }
 }
 
+void ingest_flow_retune(struct ingest_flow *f, const struct config *config)
+{
+  f->answer_timeout_ms = config->answer_timeout_ms;
+  f->admit.credit_max = config->credit;
+  for (uint32_t shard = 0; shard < f->shards; shard++)
+    f->shard[shard].timeout_ms = config->shard_timeout_ms;
+}
+
 int ingest_flow_init(struct ingest_flow *f, const struct config *config, const struct ingest_flow_seam *seam, struct counters *counters,
                      uint64_t now_ns)
 {

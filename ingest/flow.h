@@ -66,7 +66,10 @@ void ingest_flow_count_refused(struct ingest_flow *f, uint32_t row, uint32_t rea
 void ingest_flow_gone(struct ingest_flow *f, int32_t connection);            /* that connection has ended */
 void ingest_flow_writable(struct ingest_flow *f, enum ingest_origin origin); /* some peer may read again */
 void ingest_flow_tick(struct ingest_flow *f, uint64_t now_ns);               /* every 100 ms or so */
-void ingest_flow_drain(struct ingest_flow *f);                               /* from now on everything new is told BUSY_DRAINING */
-void ingest_flow_gauges(struct ingest_flow *f);                              /* once a second: what is told of now */
+/* From now on with what config says of credit and time-outs; what is in flight keeps its place. A credit that is less than what a connection has
+ * in flight ends when its batches are answered. */
+void ingest_flow_retune(struct ingest_flow *f, const struct config *config);
+void ingest_flow_drain(struct ingest_flow *f);  /* from now on everything new is told BUSY_DRAINING */
+void ingest_flow_gauges(struct ingest_flow *f); /* once a second: what is told of now */
 
 #endif

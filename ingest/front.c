@@ -10,6 +10,7 @@
 #include "core/clock.h"
 #include "core/key_list.h"
 #include "core/limits.h"
+#include "core/listen.h"
 
 #define FRONT_TURN_MESSAGES 16u /* a batch costs up to half a millisecond; words of the workers are waited for meanwhile */
 #define FRONT_QUEUE_MESSAGES                                                                                                               \
@@ -213,21 +214,6 @@ int ingest_front_send(struct ingest_front *f, enum ingest_origin origin, struct 
 
 /* ---- endpoints ---- */
 
-int ingest_front_listen(char out[INGEST_ENDPOINT_BYTES], const char *listen, uint32_t index, struct failure *failure)
-{
-  const char *colon = strrchr(listen, ':');
-  char *end = NULL;
-  unsigned long port = colon && colon[1] >= '0' && colon[1] <= '9' ? strtoul(colon + 1, &end, 10) : 0;
-  if (strncmp(listen, "tcp://", 6) != 0 || !end || *end || port > 65535)
-    return failure_set(failure, MUSTER_ERR_CONFIG, "node.listen: %s is not tcp://ADDRESS:PORT", listen);
-  if (port > 0)
-    port += index;
-  if (port > 65535)
-    return failure_set(failure, MUSTER_ERR_CONFIG, "node.listen: ingest %" PRIu32 " would need port %lu; choose a lower port", index, port);
-  int size = snprintf(out, INGEST_ENDPOINT_BYTES, "%.*s:%lu", (int)(colon - listen), listen, port);
-  return size < INGEST_ENDPOINT_BYTES ? MUSTER_OK : failure_set(failure, MUSTER_ERR_CONFIG, "node.listen: %.64s... is too long", listen);
-}
-
 /* ---- opening and closing ---- */
 
 static struct link_options front_options(struct ingest_front *f, const struct config *config)
@@ -271,9 +257,9 @@ static int front_open_tcp(struct ingest_front *f, uv_loop_t *loop, const struct 
                           struct counters *counters, struct failure *failure)
 {
   struct link_options options = front_options(f, config);
-  char path[LIMIT_PATH_BYTES], endpoint[INGEST_ENDPOINT_BYTES];
+  char path[LIMIT_PATH_BYTES], endpoint[LISTEN_ENDPOINT_BYTES];
   struct key_pair *pair = NULL;
-  int status = ingest_front_listen(endpoint, config->listen, index, failure);
+  int status = listen_endpoint(endpoint, config->listen, index, failure);
   datadir_path(data, path, "keys/allow");
   if (status == MUSTER_OK)
     status = ingest_auth_open(&f->auth, loop, path, counters, failure);

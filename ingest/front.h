@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "core/config.h"
+#include "core/listen.h"
 #include "core/counters.h"
 #include "core/datadir.h"
 #include "core/log.h"
@@ -19,8 +20,6 @@
 #include "ingest/flood.h"
 #include "ingest/gate.h"
 #include "ingest/strangers.h"
-
-#define INGEST_ENDPOINT_BYTES 512
 
 struct ingest_front {
   struct ingest_gate *gate;
@@ -33,7 +32,7 @@ struct ingest_front {
   uint32_t connections;
   bool is_shut[2];
   struct log_gate gate_routing_id, gate_flood, gate_strangers, gate_door;
-  char endpoint[2][INGEST_ENDPOINT_BYTES]; /* as bound; "" where not served */
+  char endpoint[2][LISTEN_ENDPOINT_BYTES]; /* as bound; "" where not served */
 };
 
 /* Binds what config says for this ingest; where anything of it fails, nothing is left bound. MUSTER_ERR_CREATE, _CONFIG, _DENIED,
@@ -47,9 +46,5 @@ void ingest_front_close(struct ingest_front *f, uint32_t linger_ms);
 void ingest_front_tick(struct ingest_front *f);
 /* The send_answer of ingest_flow_seam. */
 int ingest_front_send(struct ingest_front *f, enum ingest_origin origin, struct link_message *message);
-
-/* The endpoint of ingest number index: the same address, the port counted up unless it is 0. MUSTER_ERR_CONFIG where there is no port or
- * it passes 65,535. */
-int ingest_front_listen(char out[INGEST_ENDPOINT_BYTES], const char *listen, uint32_t index, struct failure *failure);
 
 #endif

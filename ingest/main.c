@@ -95,6 +95,13 @@ static void on_drain(void *context)
   ingest_flow_drain(&p->flow);
 }
 
+static void on_reread(void *context)
+{
+  struct process *p = context;
+  if (p->has_flow)
+    ingest_flow_retune(&p->flow, &p->child.config);
+}
+
 static void on_orphan(void *context)
 {
   struct process *p = context;
@@ -221,7 +228,7 @@ static int open_hops(struct process *p, struct failure *failure)
 
 static int write_endpoints(struct process *p, struct failure *failure)
 {
-  char name[32], text[2 * INGEST_ENDPOINT_BYTES + 3];
+  char name[32], text[2 * LISTEN_ENDPOINT_BYTES + 3];
   snprintf(name, sizeof name, "run/endpoint-%" PRIu32, p->index);
   datadir_path(&p->child.data, p->endpoint_path, name);
   int size = snprintf(text, sizeof text, "%s\n%s%s", p->front.endpoint[INGEST_IPC], p->front.endpoint[INGEST_TCP],
@@ -252,6 +259,7 @@ static int start(struct process *p, const struct child_place *a, struct failure 
   snprintf(role, sizeof role, "ingest-%" PRIu32, a->index);
   p->child.on_drain = on_drain;
   p->child.on_orphan = on_orphan;
+  p->child.on_reread = on_reread;
   p->child.context = p;
   int status = child_init(&p->child, &p->loop, a->data, role, failure);
   if (status != MUSTER_OK)

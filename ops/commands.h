@@ -11,6 +11,9 @@ int ingest_main(int argc, char **argv); /* ingest/main.c */
 int worker_main(int argc, char **argv); /* workers/main.c */
 
 int ops_run_main(int argc, char **argv); /* ops/run.c: options of the node; ops/supervise.c does it */
+int ops_check_main(int argc, char **argv);
+int ops_config_main(int argc, char **argv);
+int ops_reload_main(int argc, char **argv);
 int ops_status_main(int argc, char **argv);
 int ops_tally_main(int argc, char **argv);
 int ops_get_main(int argc, char **argv);

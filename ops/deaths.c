@@ -57,14 +57,20 @@ void ops_deaths_init(struct node *n, uint64_t absent, const struct config *confi
   ops_outages_init(&n->outages, n->data, n->page);
   uint32_t noted = 0;
   n->made = absent;
-  n->opening_ms = config->opening_ms;
   if (datadir_note_read(n->data, &noted, NULL) == MUSTER_OK && noted == n->workers)
     n->made = UINT64_MAX;
   for (uint32_t i = 0; i < n->workers; i++) {
     n->made |= (uint64_t)was_made(n, i) << i;
     n->worker[i].on_due = ops_deaths_start_worker;
-    n->worker[i].restart.rarely_ms = config->shard_retry_ms;
   }
+  ops_deaths_retune(n, config);
+}
+
+void ops_deaths_retune(struct node *n, const struct config *config)
+{
+  n->opening_ms = config->opening_ms;
+  for (uint32_t i = 0; i < n->workers; i++)
+    n->worker[i].restart.rarely_ms = config->shard_retry_ms;
 }
 
 void ops_deaths_worker_ready(struct node *n, const struct ops_process *p)

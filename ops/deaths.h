@@ -14,6 +14,7 @@ void ops_deaths_init(struct node *n, uint64_t absent, const struct config *confi
 /* A shard that was made and has no data is not begun anew: a worker might take an empty directory for a new store. It is down until the data is there. */
 void ops_deaths_start_worker(struct ops_process *p);
 void ops_deaths_worker_ready(struct node *n, const struct ops_process *p);
+void ops_deaths_retune(struct node *n, const struct config *config); /* how long is waited, from the next death on */
 /* Once a beat: a shard that has served for a while is up again, and one that is not open for too long is down. Its worker is let be: that a disk is slow,
  * or an index large, is no reason to begin anew. */
 void ops_deaths_look(struct node *n);

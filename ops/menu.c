@@ -8,6 +8,9 @@
 static const struct ops_menu_command commands[] = {
     {"run", ops_run_main, "start a node: ingest, workers, and the supervisor that keeps them running", MENU_NODE},
     {"status", ops_status_main, "what the node is doing now: rates, shards, credit, and whether every record is accounted for", MENU_NODE},
+    {"check", ops_check_main, "look over machine, disk, clock, limits, ports and permissions: before a start, and for a ticket", MENU_NODE},
+    {"config", ops_config_main, "the settings: with their meaning, in force with where each came from, or a file looked over", MENU_NODE},
+    {"reload", ops_reload_main, "have the running node read its settings again, and say what came of each", MENU_NODE},
     {"generate", bench_generate_main, "make a seeded stream of records after a published surge", MENU_RECORDS},
     {"submit", client_submit_main, "send records to a node and tell the verdict on each", MENU_RECORDS},
     {"get", ops_get_main, "show one record with its receipt", MENU_RECORDS},

@@ -1,6 +1,6 @@
 /*
  * The node as its supervisor holds it: one struct for the files that supervise is made of, ops/supervise.c (the loop, and the phases from the first
- * start to the end), ops/deaths.c (what the death of a child means) and ops/words.c (what people are told). Allocated by ops_supervise_run and gone when
+ * start to the end), ops/deaths.c (what the death of a child means), ops/reread.c (SIGHUP) and ops/words.c (what people are told). Allocated by ops_supervise_run and gone when
  * that returns; everything here runs on its loop. Process: supervisor.
  */
 #ifndef MUSTER_OPS_NODE_H
@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "ops/outage.h"
 #include "ops/process.h"
+#include "ops/settings.h"
 
 /* Workers first: an ingest that finds every shard there never admits what a half-made store cannot hold. */
 enum phase { STARTING_WORKERS, STARTING_INGESTS, SERVING, DRAINING_INGESTS, DRAINING_WORKERS, KILLING, ENDED };
@@ -23,6 +24,9 @@ struct node {
   const struct datadir *data;
   const char *executable;
   uint32_t workers, ingests, frozen_ms, opening_ms;
+  struct config config;          /* in force */
+  struct ops_settings *settings; /* where it came from, as of the last time that they were read; the caller's */
+  uint64_t rereads;              /* how often they were */
   int family_fd;
   struct ops_process worker[LIMIT_SHARDS], ingest[LIMIT_INGESTS];
   struct counters *page;
@@ -35,7 +39,7 @@ struct node {
   uint64_t unsteady;  /* shards that are down and were ready all the same: up is who has served for a while */
   enum phase phase;
   uv_signal_t term, interrupt, hangup;
-  uv_timer_t beat, deadline;
+  uv_timer_t beat, deadline, reread;
   bool cut; /* some ingest ended before it had answered everything */
   int exit_code;
   struct log_gate gate_wanting;

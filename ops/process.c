@@ -196,6 +196,15 @@ void ops_process_signal(struct ops_process *p, int signal)
     uv_process_kill(&p->handle, signal);
 }
 
+/* Where there is no room, earlier lines wait there unread, and say the same. */
+void ops_process_tell(struct ops_process *p)
+{
+  static char line[] = CHILD_REREAD;
+  const uv_buf_t buffer = uv_buf_init(line, sizeof line - 1);
+  if (p->alive && p->closing == 0)
+    uv_try_write((uv_stream_t *)&p->lifeline, &buffer, 1);
+}
+
 uint32_t ops_process_look(struct ops_process *p)
 {
   struct procstat stat;

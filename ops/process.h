@@ -50,6 +50,8 @@ void ops_process_start(struct ops_process *p);
 void ops_process_start_after(struct ops_process *p, uint32_t delay_ms);
 void ops_process_cancel(struct ops_process *p);             /* the start it is waiting for */
 void ops_process_signal(struct ops_process *p, int signal); /* nothing where it is not alive */
+/* Tells it that run/node.conf has changed: where it is not listening yet, it hears of it when it is. */
+void ops_process_tell(struct ops_process *p);
 /* How many times in a row, this one included, it was found stopped by a signal (SIGSTOP and its like). A process that waits for a disk or for its turn is
  * not stopped, and neither is one that a debugger holds. */
 uint32_t ops_process_look(struct ops_process *p);

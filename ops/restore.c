@@ -121,8 +121,13 @@ static int take_until(struct restoring *r, const struct restore_options *o, stru
 
 static int take_settings(struct restoring *r, const struct restore_options *o, struct failure *failure)
 {
-  const struct ops_setting one = {.where = "--map-bytes", .key = "store.map_bytes", .value = o->map_bytes};
-  return ops_settings_gather(&r->config, o->config_file, &one, o->map_bytes ? 1 : 0, failure);
+  static struct ops_settings settings; /* large, and there is one */
+  settings.file = o->config_file;
+  settings.setting[0] = (struct ops_setting){.where = "--map-bytes", .key = "store.map_bytes", .value = o->map_bytes};
+  settings.count = o->map_bytes ? 1 : 0;
+  const int status = ops_settings_gather(&settings, failure);
+  r->config = settings.asked;
+  return status;
 }
 
 /* What a restore is told apart by: two that would write the same are the same. NULL: no memory. */

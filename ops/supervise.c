@@ -16,6 +16,7 @@
 #include "ops/deaths.h"
 #include "ops/endpoints.h"
 #include "ops/node.h"
+#include "ops/reread.h"
 #include "ops/words.h"
 
 #define DRAIN_INGESTS_MS 6000u /* until every batch in flight is answered */
@@ -50,6 +51,7 @@ static void remove_leftovers(const struct node *n)
 {
   char name[64], path[LIMIT_PATH_BYTES];
   ops_endpoints_remove(n->data, 1);
+  ops_reread_forget(n->data);
   for (uint32_t i = 0; i < LIMIT_INGESTS; i++) {
     snprintf(name, sizeof name, "run/counters/ingest-%u", i);
     datadir_path(n->data, path, name);
@@ -167,6 +169,7 @@ static void close_everything(struct node *n)
   uv_close((uv_handle_t *)&n->hangup, NULL);
   uv_close((uv_handle_t *)&n->beat, NULL);
   uv_close((uv_handle_t *)&n->deadline, NULL);
+  uv_close((uv_handle_t *)&n->reread, NULL);
 }
 
 static void on_drain_time_used_up(uv_timer_t *timer)
@@ -224,11 +227,15 @@ static void kill_all(struct node *n)
   ops_supervise_go_on_draining(n);
 }
 
+static void on_reread(uv_timer_t *timer) { ops_reread(timer->data); }
+
 static void on_signal(uv_signal_t *handle, int number)
 {
   struct node *n = handle->data;
-  if (number == SIGHUP)
+  if (number == SIGHUP) {
+    uv_timer_start(&n->reread, on_reread, 0, 0); /* many at once are one, and what else happens is not kept waiting */
     return;
+  }
   if (n->phase < DRAINING_INGESTS)
     ops_supervise_drain(n);
   else if (n->phase < KILLING)
@@ -284,7 +291,8 @@ static void init(struct node *n)
   init_signal(n, &n->hangup, SIGHUP);
   uv_timer_init(&n->loop, &n->beat);
   uv_timer_init(&n->loop, &n->deadline);
-  n->beat.data = n->deadline.data = n;
+  uv_timer_init(&n->loop, &n->reread);
+  n->beat.data = n->deadline.data = n->reread.data = n;
   uv_timer_start(&n->beat, on_beat, BEAT_MS, BEAT_MS);
   init_processes(n, n->worker, n->workers, "worker");
   init_processes(n, n->ingest, n->ingests, "ingest");
@@ -300,7 +308,8 @@ static void finish(struct node *n)
   free(n);
 }
 
-int ops_supervise_run(const struct datadir *data, const struct config *config, uint64_t absent, int family_fd, const char *executable)
+int ops_supervise_run(const struct datadir *data, const struct config *config, struct ops_settings *settings, uint64_t absent,
+                      int family_fd, const char *executable)
 {
   struct failure failure = FAILURE_NONE;
   char path[LIMIT_PATH_BYTES];
@@ -316,6 +325,8 @@ int ops_supervise_run(const struct datadir *data, const struct config *config, u
   n->ingests = config->ingests;
   n->frozen_ms = config->frozen_ms;
   n->family_fd = family_fd;
+  n->config = *config;
+  n->settings = settings;
   (void)FAULT("run.start");
   datadir_path(data, path, "run/counters");
   remove_leftovers(n);

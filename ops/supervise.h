@@ -17,11 +17,14 @@
 
 #include "core/config.h"
 #include "core/datadir.h"
+#include "ops/settings.h"
 
 /* The exit code of the node: 0 drained; 75 ended before all was answered (second signal, or drain time used up); 70 or a child's own code where it gave up. */
+/* settings: where config came from, gathered anew when the node is told to read them again. */
 /* executable: what plays the children's roles. */
 /* absent: a bit for each shard that should be there and is not (ops/shards.h); it is down until it is back. */
 /* family_fd: the lock of ops/family.h, the caller's, who claims it before anything below run/ is written. */
-int ops_supervise_run(const struct datadir *data, const struct config *config, uint64_t absent, int family_fd, const char *executable);
+int ops_supervise_run(const struct datadir *data, const struct config *config, struct ops_settings *settings, uint64_t absent,
+                      int family_fd, const char *executable);
 
 #endif

@@ -150,4 +150,7 @@ struct store_salvage_result {
  * block, and up to three times that while their list grows. */
 int store_salvage(const char *path, const struct store_salvage *how, struct store_salvage_result *out, struct failure *failure);
 
+/* The version of the library below, as "0.9.24". */
+void store_library(char version[64]);
+
 #endif

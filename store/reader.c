@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -272,4 +273,11 @@ int store_reader_find(struct store_reader *r, const uint8_t id[16], int (*each)(
     return 0;
   int status = store_reader_scan(r, found, 1, each, context, failure);
   return status < 0 ? status : 1;
+}
+
+void store_library(char version[64])
+{
+  int major, minor, patch;
+  mdb_version(&major, &minor, &patch);
+  snprintf(version, 64, "%d.%d.%d", major, minor, patch);
 }

@@ -329,6 +329,11 @@ static int prepare_guarded(struct store *s, const struct store_options *o, struc
   return status;
 }
 
+void store_limit_quarantine(struct store *s, uint64_t records, uint64_t bytes)
+{
+  s->quarantine_limits = (struct store_quarantine_limits){.records = records, .bytes = bytes};
+}
+
 int store_open(struct store **out, const struct store_options *options, struct failure *failure)
 {
   assert(options->shards && options->shard < options->shards && options->map_bytes);
@@ -341,7 +346,7 @@ int store_open(struct store **out, const struct store_options *options, struct f
   strcpy(s->env.path, options->path);
   s->env.lock_fd = s->owner_fd = -1;
   s->fingerprint_mask = options->fingerprint_mask ? options->fingerprint_mask : UINT64_MAX;
-  s->quarantine_limits = (struct store_quarantine_limits){.records = options->quarantine_records, .bytes = options->quarantine_bytes};
+  store_limit_quarantine(s, options->quarantine_records, options->quarantine_bytes);
   int status = prepare_guarded(s, options, failure);
   if (status) {
     destroy(s);

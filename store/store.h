@@ -50,6 +50,8 @@ int store_open(struct store **out, const struct store_options *options, struct f
 /* Writes the hint (only where nothing failed) and closes. NULL is fine. */
 void store_close(struct store *s);
 
+/* What is there already stays; past a limit that is less, a refused record is answered and not kept. */
+void store_limit_quarantine(struct store *s, uint64_t records, uint64_t bytes);
 void store_facts(const struct store *s, struct store_facts *out);
 /* Bytes of the data file that the next commits use before it grows. Between transactions; now and then, as it looks into LMDB's trees. 0 where
  * it cannot be told. */

@@ -81,6 +81,16 @@ static void on_refresh(uv_timer_t *timer)
   worker_refresh(p->worker);
 }
 
+static void on_reread(void *context)
+{
+  struct process *p = context;
+  const struct config *config = &p->child.config;
+  if (!p->worker) /* still starting: it takes them then */
+    return;
+  worker_retune(p->worker, config);
+  store_limit_quarantine(p->store, config->quarantine_records, config->quarantine_bytes);
+}
+
 /* The ingests have been drained before, so what is still there is little; all of it is committed and answered. */
 static void on_drain(void *context)
 {
@@ -212,7 +222,7 @@ static void wait_since(uint64_t start_ns, uint64_t at_least_ns)
 static void process_finish(struct process *p)
 {
   uint64_t start_ns = clock_monotonic_ns();
-  p->child.on_drain = p->child.on_orphan = NULL; /* from here on a signal changes nothing */
+  p->child.on_drain = p->child.on_orphan = p->child.on_reread = NULL; /* from here on a signal changes nothing */
   bool served = p->refresh.data != NULL;
   if (served)
     uv_close((uv_handle_t *)&p->refresh, NULL);
@@ -245,6 +255,7 @@ int worker_main(int argc, char **argv)
   const struct child_place place = child_options(argc, argv, doc, "a shard", LIMIT_SHARDS);
   p->shard = place.index;
   p->child.on_drain = p->child.on_orphan = on_drain;
+  p->child.on_reread = on_reread;
   p->child.context = p;
   snprintf(role, sizeof role, "worker-%" PRIu32, p->shard);
   (void)FAULT("worker.start");

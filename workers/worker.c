@@ -406,6 +406,12 @@ int worker_create(struct worker **out, const struct worker_options *options, str
   return MUSTER_OK;
 }
 
+void worker_retune(struct worker *w, const struct config *config)
+{
+  rules_context_init(&w->rules, config);
+  w->watermark.reserve_bytes = config->disk_reserve_bytes;
+}
+
 void worker_destroy(struct worker *w)
 {
   if (!w)

@@ -26,7 +26,7 @@ struct worker_options {
   const char *store_path; /* the shard's directory, for the watermark; must stay */
   uint32_t shard, shards;
   uint64_t epoch;                                           /* random, another after each start */
-  const struct config *config;                              /* read at creation */
+  const struct config *config;                              /* read at creation, and by worker_retune */
   struct counters *counters;                                /* may be NULL */
   struct hand *hand;                                        /* may be NULL; outlives it */
   int (*send)(void *context, struct link_message *message); /* as link_send */
@@ -46,6 +46,8 @@ void worker_settle(struct worker *w);
 /* Asks the disk, drops from the quarantine what it was asked to, refreshes the gauges of the store, and clears away readers that were killed;
  * twice a second. */
 void worker_refresh(struct worker *w);
+/* From the next group on with the rules and the watermark that config says. */
+void worker_retune(struct worker *w, const struct config *config);
 /* Says BYE to every ingest that said HELLO; after it nothing is taken, settled or answered. Before an orderly end, behind the last
  * settle. */
 void worker_leave(struct worker *w);

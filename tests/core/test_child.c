@@ -21,7 +21,8 @@
 
 #define ENDED_BY_DRAIN 10
 #define ENDED_BY_ORPHAN 20
-#define ENDED_BY_STOP 30 /* the loop was stopped without a callback */
+#define ENDED_BY_REREAD 40 /* and what was read is right */
+#define ENDED_BY_STOP 30   /* the loop was stopped without a callback */
 #define WAIT_MS 5000
 
 static char directory[SCRATCH_BYTES], data[SCRATCH_BYTES + 8], pages[SCRATCH_BYTES + 32], settings[SCRATCH_BYTES + 32];
@@ -51,6 +52,7 @@ static int teardown(void **state)
 /* ---- the child's side ---- */
 
 struct ending {
+  const struct child *child;
   uv_loop_t *loop;
   int cause;
 };
@@ -69,13 +71,26 @@ static void on_orphan(void *context)
   uv_stop(e->loop);
 }
 
+/* credit is taken over, peers is not, and a file with a mistake never comes so far. */
+static void on_reread(void *context)
+{
+  struct ending *e = context;
+  const struct config *c = &e->child->config;
+  if (c->credit == 77)
+    return; /* the same again */
+  e->cause = c->credit == 78 && c->peers == 1024 && strcmp(c->log_level, "warn") == 0 ? ENDED_BY_REREAD : 8;
+  uv_stop(e->loop);
+}
+
 static int play(bool callbacks)
 {
   uv_loop_t loop;
   struct ending ending = {.loop = &loop, .cause = ENDED_BY_STOP};
   struct child c = {.context = &ending};
   struct failure f = FAILURE_NONE;
+  ending.child = &c;
   if (callbacks) {
+    c.on_reread = on_reread;
     c.on_drain = on_drain;
     c.on_orphan = on_orphan;
   }
@@ -180,6 +195,29 @@ static void test_ready_then_drained(void **state)
   assert_int_equal(page.state, PROCESS_STOPPED);
   char byte;
   assert_int_equal(read(lifeline, &byte, 1), 0); /* "ready" was said once */
+  close(lifeline);
+}
+
+/* A file with a mistake changes nothing, and the process goes on; the next line finds it mended. */
+static void test_reread(void **state)
+{
+  (void)state;
+  int lifeline;
+  struct counters_snapshot page;
+  const pid_t pid = start(&lifeline, true);
+  await_word(lifeline);
+  scratch_write(settings, "[ingest]\ncredit = 78\npeers = x\n");
+  assert_int_equal(write(lifeline, CHILD_REREAD, strlen(CHILD_REREAD)), strlen(CHILD_REREAD));
+  assert_int_equal(counters_read(pages, "worker-0", &page, NULL), MUSTER_OK);
+  const int64_t first_us = page.beat_us; /* a beat later the line has been read */
+  for (int i = 0; i < WAIT_MS && page.beat_us == first_us; i++) {
+    usleep(1000);
+    assert_int_equal(counters_read(pages, "worker-0", &page, NULL), MUSTER_OK);
+  }
+  assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+  scratch_write(settings, "[node]\nlog_level = warn\n[ingest]\ncredit = 78\npeers = 5\n");
+  assert_int_equal(write(lifeline, CHILD_REREAD CHILD_REREAD, 2 * strlen(CHILD_REREAD)), 2 * strlen(CHILD_REREAD));
+  assert_int_equal(await_end(pid), ENDED_BY_REREAD);
   close(lifeline);
 }
 
@@ -342,6 +380,7 @@ int main(void)
 #define EACH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
   const struct CMUnitTest tests[] = {
       EACH(test_ready_then_drained),
+      EACH(test_reread),
       EACH(test_orphan),
       EACH(test_orphan_from_the_start),
       EACH(test_without_callbacks_the_loop_stops),

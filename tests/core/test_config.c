@@ -65,7 +65,7 @@ static void expect(const char *key, const char *value, bool allowed)
   struct failure f = FAILURE_NONE;
   config_defaults(&c);
   before = c;
-  const int status = config_set(&c, key, value, "--option", &f);
+  const int status = config_set(&c, NULL, key, value, "--option", &f);
   if (allowed) {
     if (status != MUSTER_OK)
       fail_msg("%s = %s: %s", key, value, f.text);
@@ -126,7 +126,7 @@ static void test_units(void **state)
   };
   struct config c;
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-    assert_int_equal(config_set(&c, "store.map_bytes", sizes[i].text, "x", NULL), MUSTER_OK);
+    assert_int_equal(config_set(&c, NULL, "store.map_bytes", sizes[i].text, "x", NULL), MUSTER_OK);
     assert_int_equal(c.map_bytes, sizes[i].bytes);
   }
   static const char *const wrong[] = {"",
@@ -145,11 +145,11 @@ static void test_units(void **state)
                                       "17179869185 GiB" /* 1 GiB in 64 bits */};
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
     struct failure f = FAILURE_NONE;
-    if (config_set(&c, "store.map_bytes", wrong[i], "--map", &f) != MUSTER_ERR_CONFIG)
+    if (config_set(&c, NULL, "store.map_bytes", wrong[i], "--map", &f) != MUSTER_ERR_CONFIG)
       fail_msg("\"%s\" was taken", wrong[i]);
     assert_memory_equal(f.text, "--map: ", 7);
   }
-  assert_int_equal(config_set(&c, "ingest.handshake_ms", "250 ms", "x", NULL), MUSTER_OK);
+  assert_int_equal(config_set(&c, NULL, "ingest.handshake_ms", "250 ms", "x", NULL), MUSTER_OK);
   assert_int_equal(c.handshake_ms, 250);
   expect("ingest.handshake_ms", "5 s", false);
   expect("rules.future_skew_s", "60 s", true);
@@ -195,7 +195,7 @@ static void test_set_of_unknown_keys(void **state)
   };
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
     struct failure f = FAILURE_NONE;
-    assert_int_equal(config_set(&c, wrong[i].key, "1", "--set", &f), MUSTER_ERR_CONFIG);
+    assert_int_equal(config_set(&c, NULL, wrong[i].key, "1", "--set", &f), MUSTER_ERR_CONFIG);
     assert_memory_equal(f.text, "--set: ", 7);
     assert_non_null(strstr(f.text, wrong[i].says));
   }
@@ -216,7 +216,7 @@ static void test_file(void **state)
   scratch_write(file, "\xef\xbb\xbf# a comment\n\n[node]\r\nworkers=4\r\n   listen = tcp://10.0.0.5:9000 ; the inner net\n"
                       "; another\n[store] ; none\n[ingest] \r\n\tcredit : 32\nbudget_bytes = 1 GiB");
   struct failure f = FAILURE_NONE;
-  if (config_read(&c, file, &f) != MUSTER_OK)
+  if (config_read(&c, NULL, file, &f) != MUSTER_OK)
     fail_msg("%s", f.text);
   assert_memory_equal(&c, &wanted, sizeof c);
 }
@@ -262,7 +262,7 @@ static void test_wrong_lines(void **state)
     config_defaults(&c);
     before = c;
     scratch_write(file, wrong[i].text);
-    if (config_read(&c, file, &f) != MUSTER_ERR_CONFIG)
+    if (config_read(&c, NULL, file, &f) != MUSTER_ERR_CONFIG)
       fail_msg("taken: %s", wrong[i].text);
     snprintf(place, sizeof place, "%s:%u: ", file, wrong[i].line);
     if (strncmp(f.text, place, strlen(place)) != 0 || strstr(f.text, wrong[i].says) == NULL)
@@ -283,7 +283,7 @@ static void test_long_lines(void **state)
     config_defaults(&c);
     snprintf(text, sizeof text, "# %*s.\n[ingest]\ncredit =%*s7\ndispatch_bytes = 8192\n", blanks * 100 % 700, "", blanks, "");
     scratch_write(file, text);
-    if (config_read(&c, file, &f) == MUSTER_OK) {
+    if (config_read(&c, NULL, file, &f) == MUSTER_OK) {
       assert_int_equal(c.credit, 7);
       assert_int_equal(c.dispatch_bytes, 8192);
       assert_int_equal(refused, 0);
@@ -308,7 +308,7 @@ static void test_zero_byte(void **state)
   struct config c;
   struct failure f = FAILURE_NONE;
   config_defaults(&c);
-  assert_int_equal(config_read(&c, file, &f), MUSTER_ERR_CONFIG);
+  assert_int_equal(config_read(&c, NULL, file, &f), MUSTER_ERR_CONFIG);
   assert_non_null(strstr(f.text, ":2: the line holds a zero byte"));
 }
 
@@ -318,10 +318,10 @@ static void test_file_that_cannot_be_read(void **state)
   struct config c;
   struct failure f = FAILURE_NONE, g = FAILURE_NONE;
   config_defaults(&c);
-  assert_int_equal(config_read(&c, file, &f), MUSTER_ERR_CONFIG);
+  assert_int_equal(config_read(&c, NULL, file, &f), MUSTER_ERR_CONFIG);
   assert_non_null(strstr(f.text, file));
   assert_non_null(strstr(f.text, "No such file"));
-  assert_int_equal(config_read(&c, directory, &g), MUSTER_ERR_CONFIG);
+  assert_int_equal(config_read(&c, NULL, directory, &g), MUSTER_ERR_CONFIG);
   assert_non_null(strstr(g.text, directory));
 }
 
@@ -352,19 +352,19 @@ static void test_written_and_read_back(void **state)
   config_defaults(&c);
   for (int changed = 0; changed <= 1; changed++) {
     for (size_t i = 0; changed && i < sizeof settings / sizeof settings[0]; i++)
-      assert_int_equal(config_set(&c, settings[i][0], settings[i][1], "x", NULL), MUSTER_OK);
+      assert_int_equal(config_set(&c, NULL, settings[i][0], settings[i][1], "x", NULL), MUSTER_OK);
     if (changed) { /* the longest that is taken must still fit its line */
       char longest[256] = "tcp://";
       memset(longest + 6, 'a', 160 - 6 - 2);
       memcpy(longest + 158, ":1", 3);
-      assert_int_equal(config_set(&c, "node.listen", longest, "x", NULL), MUSTER_OK);
+      assert_int_equal(config_set(&c, NULL, "node.listen", longest, "x", NULL), MUSTER_OK);
     }
     FILE *out = fopen(file, "we");
     assert_int_equal(config_write(&c, out), MUSTER_OK);
     assert_int_equal(fclose(out), 0);
     memset(&back, 0, sizeof back);
     struct failure f = FAILURE_NONE;
-    if (config_read(&back, file, &f) != MUSTER_OK)
+    if (config_read(&back, NULL, file, &f) != MUSTER_OK)
       fail_msg("%s", f.text);
     assert_memory_equal(&back, &c, sizeof c);
   }
@@ -372,6 +372,86 @@ static void test_written_and_read_back(void **state)
   assert_non_null(full);
   assert_int_equal(config_write(&c, full), MUSTER_ERR_IO);
   fclose(full);
+}
+
+/* From a file by its line, from an option by its name, else the default; what is set twice has the later one. */
+static void test_origins(void **state)
+{
+  (void)state;
+  static struct config_origins origins;
+  struct config c;
+  struct config_setting s;
+  struct failure f = FAILURE_NONE;
+  char want[SCRATCH_BYTES + 64];
+  unsigned seen = 0;
+  config_defaults(&c);
+  config_origins_default(&origins);
+  scratch_write(file, "[ingest]\n# a comment\ncredit = 5\n[store]\nmap_bytes = 1 GiB\n");
+  assert_int_equal(config_read(&c, &origins, file, &f), MUSTER_OK);
+  assert_int_equal(config_set(&c, &origins, "store.map_bytes", "2 GiB", "--set", &f), MUSTER_OK);
+  assert_int_equal(config_set(&c, &origins, "ingest.peers", "0", "--set", &f), MUSTER_ERR_CONFIG);
+  for (size_t i = 0; config_describe(&c, i, &s); i++) {
+    const bool credit = strcmp(s.name, "credit") == 0, map = strcmp(s.name, "map_bytes") == 0;
+    snprintf(want, sizeof want, "%s:3", file);
+    assert_string_equal(origins.of[i], credit ? want : map ? "--set" : "default");
+    seen += credit + map;
+  }
+  assert_int_equal(seen, 2);
+}
+
+/* A value as it is shown is taken back, and so is the default. */
+static void test_described(void **state)
+{
+  (void)state;
+  struct config c, back;
+  struct config_setting s;
+  struct failure f = FAILURE_NONE;
+  char key[64];
+  size_t count = 0;
+  config_defaults(&c);
+  c.frozen_ms = 12345;
+  c.index_bytes = 7 * LIMIT_MIB;
+  config_defaults(&back);
+  for (; config_describe(&c, count, &s); count++) {
+    snprintf(key, sizeof key, "%s.%s", s.section, s.name);
+    assert_int_equal(config_set(&back, NULL, key, s.preset, "default", &f), MUSTER_OK);
+    assert_int_equal(config_set(&back, NULL, key, s.value, "value", &f), MUSTER_OK);
+    assert_true(s.sentence[0] && s.allowed[0] && s.sentence[strlen(s.sentence) - 1] != '.');
+  }
+  assert_memory_equal(&back, &c, sizeof c);
+  assert_true(count > 15 && count <= CONFIG_SETTINGS);
+  assert_false(config_describe(&c, count, &s));
+}
+
+/* Each setting is changed; those that are live, and no others, are taken over. */
+static void test_adopt(void **state)
+{
+  (void)state;
+  struct config running, fresh, plain;
+  struct config_setting was, is, now;
+  struct failure f = FAILURE_NONE;
+  unsigned live = 0, kept = 0;
+  config_defaults(&plain);
+  running = fresh = plain;
+  scratch_write(file, "[node]\nworkers=3\ningests=2\nlisten=none\nfrozen_ms=2000\nlog_level=warn\nshard_retry_ms=2000\n"
+                      "[ingest]\nbudget_bytes=64MiB\ncredit=3\ndispatch_bytes=8KiB\npeers=9\nhandshake_ms=900\nshard_timeout_ms=900\n"
+                      "answer_timeout_ms=900\n[store]\nmap_bytes=1GiB\nindex_bytes=1GiB\ndisk_reserve_bytes=1\nquarantine_records=1\n"
+                      "quarantine_bytes=1\n[rules]\nfuture_skew_s=1\nearliest_year=1999\n");
+  assert_int_equal(config_read(&fresh, NULL, file, &f), MUSTER_OK);
+  config_adopt(&running, &fresh);
+  for (size_t i = 0; config_describe(&plain, i, &was); i++) {
+    config_describe(&fresh, i, &is);
+    config_describe(&running, i, &now);
+    assert_string_not_equal(is.value, was.value); /* a new setting belongs into the file above */
+    assert_string_equal(now.value, was.live ? is.value : was.value);
+    live += was.live;
+    kept += !was.live;
+  }
+  assert_true(live > 0 && kept > 0);
+  assert_int_equal(running.earliest_year, 1999);
+  assert_int_equal(running.workers, 0); /* a store keeps its number of shards */
+  assert_int_equal(running.budget_bytes, plain.budget_bytes);
+  assert_string_equal(running.listen, plain.listen); /* bound at the start */
 }
 
 int main(void)
@@ -389,6 +469,9 @@ int main(void)
       EACH(test_zero_byte),
       EACH(test_file_that_cannot_be_read),
       EACH(test_written_and_read_back),
+      EACH(test_origins),
+      EACH(test_described),
+      EACH(test_adopt),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

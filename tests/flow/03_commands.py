@@ -282,7 +282,7 @@ def progress_fits_its_terminal(t):
 def help_everywhere(t):
     """every command has --help with an example; unknown ones name their neighbours"""
     listing = t.muster("--help").text()
-    for command in "run generate submit status tally get export quarantine verify key".split():
+    for command in "run status check config reload generate submit tally get export quarantine verify key".split():
         check(re.search(rf"^\s+{command}\s", listing, re.M), f"{command} in muster --help")
         text = t.muster(command, "--help").text()
         check("Example" in text and f"muster {command}" in text, f"--help of {command}: {text[:300]}")

@@ -150,7 +150,7 @@ static void line_set(struct config *c, char section[64], char *line)
   strncat(seen, key, sizeof seen - strlen(seen) - 1);
   key[strlen(key) - 1] = '\0';
   check_number(trim(value));
-  CHECK(config_set(c, key, trim(value), "plain", &f) == MUSTER_OK, "%s", f.text);
+  CHECK(config_set(c, NULL, key, trim(value), "plain", &f) == MUSTER_OK, "%s", f.text);
   outcomes[TAKEN].count++;
 }
 
@@ -203,7 +203,7 @@ static void check_taken(const struct config *c, const uint8_t *data, size_t size
   file_put(text, text_size);
   free(text);
   config_defaults(&again);
-  CHECK(config_read(&again, path, &f) == MUSTER_OK && same(c, &again), "written and read again: %s", f.text);
+  CHECK(config_read(&again, NULL, path, &f) == MUSTER_OK && same(c, &again), "written and read again: %s", f.text);
   static const char more[] = "; a comment\n\n\t# another\n";
   uint8_t *longer = malloc(size + sizeof more);
   memcpy(longer, more, sizeof more - 1);
@@ -212,7 +212,7 @@ static void check_taken(const struct config *c, const uint8_t *data, size_t size
   file_put(longer, size + sizeof more - 1);
   free(longer);
   config_defaults(&again);
-  CHECK(config_read(&again, path, &f) == MUSTER_OK && same(c, &again), "behind comments: %s", f.text);
+  CHECK(config_read(&again, NULL, path, &f) == MUSTER_OK && same(c, &again), "behind comments: %s", f.text);
 }
 
 const struct fuzz_target fuzz_target = {.name = "config", .short_count = 10000, .outcomes = outcomes, .words = words};
@@ -224,7 +224,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   file_put(data, size);
   config_defaults(&c);
   before = c;
-  if (config_read(&c, path, &f) == MUSTER_OK)
+  if (config_read(&c, NULL, path, &f) == MUSTER_OK)
     check_taken(&c, data, size);
   else {
     CHECK(same(&c, &before), "a refused file changed something: %s", f.text);

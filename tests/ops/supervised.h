@@ -195,7 +195,8 @@ static void start(uint32_t workers, uint32_t ingests)
     struct failure failure = FAILURE_NONE;
     if (ops_family_claim(&data, FAMILY_ENDS_MS, &family_fd, &failure) != MUSTER_OK)
       _exit(95);
-    _exit(ops_supervise_run(&data, &config, 0, family_fd, executable));
+    static struct ops_settings settings;
+    _exit(ops_supervise_run(&data, &config, &settings, 0, family_fd, executable));
   }
 }
 

@@ -132,7 +132,7 @@ static void the_children_see_the_end_of_the_supervisor(void **state)
   (void)state;
   start(1, 1);
   wait_for("log", "muster: ready:");
-  kill(supervisor, SIGHUP); /* ignored */
+  kill(supervisor, SIGHUP); /* read again what is the same, and go on */
   nap();
   kill(supervisor, SIGKILL);
   assert_int_equal(waitpid(supervisor, NULL, 0), supervisor);
