@@ -124,7 +124,7 @@ fi
 if has fuzz; then one fuzz tests/fuzz/run.sh --short; fi
 if has mutants; then one mutants tests/mutants/run.py --short; fi
 ALONE="tests/flow/08*.py tests/flow/09*.py tests/flow/1[2345]*.py" # of kills, of many records and of rates
-ABREAST="tests/flow/06*.py tests/flow/0[1-57]*.py tests/flow/1[0167]*.py" # the longest first
+ABREAST="tests/flow/06*.py tests/flow/0[1-57]*.py tests/flow/1[01678]*.py" # the longest first
 # shellcheck disable=SC2086 # patterns
 if has flows; then
   flows release "$JOBS" $ABREAST

@@ -433,7 +433,7 @@ static void test_adopt(void **state)
   unsigned live = 0, kept = 0;
   config_defaults(&plain);
   running = fresh = plain;
-  scratch_write(file, "[node]\nworkers=3\ningests=2\nlisten=none\nfrozen_ms=2000\nlog_level=warn\nshard_retry_ms=2000\n"
+  scratch_write(file, "[node]\nworkers=3\ningests=2\nlisten=none\nfrozen_ms=2000\nopening_ms=2000\nlog_level=warn\nshard_retry_ms=2000\n"
                       "[ingest]\nbudget_bytes=64MiB\ncredit=3\ndispatch_bytes=8KiB\npeers=9\nhandshake_ms=900\nshard_timeout_ms=900\n"
                       "answer_timeout_ms=900\n[store]\nmap_bytes=1GiB\nindex_bytes=1GiB\ndisk_reserve_bytes=1\nquarantine_records=1\n"
                       "quarantine_bytes=1\n[rules]\nfuture_skew_s=1\nearliest_year=1999\n");
