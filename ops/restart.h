@@ -62,7 +62,8 @@ struct ops_restart {
   bool looping;            /* some of them were a crash loop */
   uint32_t given_up;       /* verdicts that end it since it was ready last */
   uint64_t empty, holding; /* deaths after "ready" with nothing in hand, and with something */
-  uint64_t empty_ms[RESTART_DEATHS]; /* a ring of the last deaths, by their number modulo how many are too many; in served_ms where it is not exposed */
+  uint64_t empty_ms
+      [RESTART_DEATHS]; /* a ring of the last deaths, by their number modulo how many are too many; served_ms, of an exposed child the clock */
   uint64_t holding_ms[RESTART_HOLDING];
 };
 
