@@ -86,7 +86,6 @@ struct counters_snapshot {
   uint32_t pid;
   enum process_state state;
   bool alive;         /* the process that wrote it still runs, as far as the system tells */
-  bool certain;       /* alive, and by its start it is that very process; else another one may have its pid */
   int64_t started_us; /* wall clock: a stamp, by which nobody may measure */
   int64_t since_us;   /* as started_us, of the first process whose totals are in these */
   uint64_t uptime_s;  /* how long that process has run; 0 where it is dead */
@@ -97,6 +96,13 @@ struct counters_snapshot {
   struct counters_histogram histogram[HISTOGRAM_COUNT];
   uint32_t rows; /* of submitters, in the order in which they came; the row of the others, where it counts something, is the last one */
   struct counters_submitter submitter[COUNTER_ROWS];
+};
+
+/* Whose a page is; it tells that of any build, and inside a bracket as well. */
+struct counters_writer {
+  char role[24];
+  uint32_t pid;
+  bool certain; /* by its start it is that very process; else another one may have its pid */
 };
 
 struct counters; /* a page, opened for writing */
@@ -135,6 +141,11 @@ int counters_read(const char *directory, const char *role, struct counters_snaps
  * version are left out; a page whose writer died inside a bracket comes with state 0 and counts of 0, as counters_read leaves it. */
 int counters_each(const char *directory, int (*each)(void *context, const struct counters_snapshot *page), void *context,
                   struct failure *failure);
+
+/* Calls each with every writer that still runs, as far as the system tells; pages of other versions are looked at as well, those that cannot be read are
+ * left out. */
+int counters_each_writer(const char *directory, void (*each)(void *context, const struct counters_writer *writer), void *context,
+                         struct failure *failure);
 
 /* Of a histogram as read. A quantile is the upper edge of its bucket, in the unit of the list; 0 where nothing was counted. */
 uint64_t counters_histogram_count(const struct counters_histogram *h);

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stddef.h>
 
 #include "core/counters.h"
 
@@ -32,7 +33,7 @@ struct counters_page_submitter {
  * atomic, relaxed between the acquire and release on sequence, so that a read that raced is a defined value that the second look at
  * sequence throws away.
  */
-struct counters_page {
+struct counters_page { /* begins as counters_page_head */
   uint64_t magic;
   uint32_t version;
   _Atomic uint32_t pid;
@@ -57,6 +58,24 @@ struct counters {
   uint64_t base[COUNTER_COUNT]; /* of totals: what the page had when this process began */
   uint64_t beats;
 };
+
+/* Whose page it is, for a reader of any build: every version has it so, or has another magic. A start that is read without a look at sequence is one
+ * process's or none's: no process has the pid of one writer and the start time of another. */
+struct counters_page_head {
+  uint64_t magic;
+  uint32_t version;
+  uint32_t pid;
+  uint64_t list_hash;
+  uint64_t start_ticks;
+  int64_t started_us;
+  char role[PAGE_ROLE_BYTES];
+};
+static_assert(sizeof(struct counters_page_head) == 64 && offsetof(struct counters_page, sequence) == 64, "the head has no holes");
+static_assert(offsetof(struct counters_page, magic) == 0 && offsetof(struct counters_page_head, pid) == 12 &&
+                  offsetof(struct counters_page, pid) == 12 && offsetof(struct counters_page_head, start_ticks) == 24 &&
+                  offsetof(struct counters_page, start_ticks) == 24 && offsetof(struct counters_page_head, role) == 40 &&
+                  offsetof(struct counters_page, role) == 40,
+              "a page of any version tells whose it is");
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "readers map the page read-only, so a load must not write");
 
 static inline uint64_t page_load(const _Atomic uint64_t *at) { return atomic_load_explicit(at, memory_order_relaxed); }

@@ -95,12 +95,12 @@ static bool counters_copy_patiently(const struct counters_page *page, struct cou
   bool copied = false;
   for (int tries = 0; tries < PAGE_TRIES_BUSY && !copied; tries++)
     copied = counters_copy(page, out, &start_ticks);
-  out->alive = counters_alive(out->pid, start_ticks, &out->certain);
+  out->alive = counters_alive(out->pid, start_ticks, NULL);
   /* A dead writer ends no bracket, so one more look is the last word on it, unless another process has taken the page over. */
   for (int tries = 0; !copied && tries < (out->alive ? PAGE_TRIES_PAUSED : 1); tries++) {
     nanosleep(&(struct timespec){.tv_nsec = PAGE_PAUSE_NS}, NULL);
     copied = counters_copy(page, out, &start_ticks);
-    out->alive = counters_alive(out->pid, start_ticks, &out->certain);
+    out->alive = counters_alive(out->pid, start_ticks, NULL);
   }
   out->uptime_s = out->alive ? counters_uptime_s(start_ticks) : 0;
   const uint64_t now_ns = clock_monotonic_ns();
@@ -158,21 +158,61 @@ int counters_read(const char *directory, const char *role, struct counters_snaps
 
 static int counters_compare(const void *left, const void *right) { return strcmp(left, right); }
 
-int counters_each(const char *directory, int (*each)(void *context, const struct counters_snapshot *page), void *context,
-                  struct failure *failure)
+static int counters_list(const char *directory, char roles[PAGE_ROLES][PAGE_ROLE_BYTES], size_t *count, struct failure *failure)
 {
   DIR *folder = opendir(directory);
+  *count = 0;
   if (folder == NULL)
     return failure_set_errno(failure, errno == ENOENT ? MUSTER_ERR_NOT_FOUND : MUSTER_ERR_IO, errno, "cannot list the counters in %s",
                              directory);
-  char roles[PAGE_ROLES][PAGE_ROLE_BYTES];
-  size_t count = 0;
-  for (const struct dirent *entry = readdir(folder); entry != NULL && count < PAGE_ROLES; entry = readdir(folder)) {
+  for (const struct dirent *entry = readdir(folder); entry != NULL && *count < PAGE_ROLES; entry = readdir(folder)) {
     if (counters_role_valid(entry->d_name))
-      memcpy(roles[count++], entry->d_name, strlen(entry->d_name) + 1);
+      memcpy(roles[(*count)++], entry->d_name, strlen(entry->d_name) + 1);
   }
   closedir(folder);
-  qsort(roles, count, sizeof roles[0], counters_compare);
+  qsort(roles, *count, sizeof roles[0], counters_compare);
+  return MUSTER_OK;
+}
+
+static bool counters_read_writer(const char *directory, const char *role, struct counters_writer *out)
+{
+  struct counters_page_head head;
+  char path[LIMIT_PATH_BYTES];
+  if (snprintf(path, sizeof path, "%s/%s", directory, role) >= (int)sizeof path)
+    return false;
+  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  const bool whole = fd >= 0 && pread(fd, &head, sizeof head, 0) == (ssize_t)sizeof head;
+  if (fd >= 0)
+    close(fd);
+  if (!whole || head.magic != PAGE_MAGIC || strncmp(head.role, role, sizeof head.role) != 0)
+    return false;
+  *out = (struct counters_writer){.pid = head.pid};
+  memcpy(out->role, role, strlen(role) + 1);
+  return counters_alive(head.pid, head.start_ticks, &out->certain);
+}
+
+int counters_each_writer(const char *directory, void (*each)(void *context, const struct counters_writer *writer), void *context,
+                         struct failure *failure)
+{
+  char roles[PAGE_ROLES][PAGE_ROLE_BYTES];
+  size_t count;
+  const int status = counters_list(directory, roles, &count, failure);
+  for (size_t i = 0; status == MUSTER_OK && i < count; i++) {
+    struct counters_writer writer;
+    if (counters_read_writer(directory, roles[i], &writer))
+      each(context, &writer);
+  }
+  return status;
+}
+
+int counters_each(const char *directory, int (*each)(void *context, const struct counters_snapshot *page), void *context,
+                  struct failure *failure)
+{
+  char roles[PAGE_ROLES][PAGE_ROLE_BYTES];
+  size_t count;
+  const int listed = counters_list(directory, roles, &count, failure);
+  if (listed != MUSTER_OK)
+    return listed;
   for (size_t i = 0; i < count; i++) {
     struct counters_snapshot page;
     struct failure why = FAILURE_NONE;

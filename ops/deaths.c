@@ -102,17 +102,12 @@ static void note_opening(struct node *n, const struct ops_process *p)
   note(n, p->index, &outage);
 }
 
-static uint32_t quiet_ms(const struct ops_process *p)
-{
-  return p->restart.rarely_ms < RESTART_QUIET_MS ? p->restart.rarely_ms : RESTART_QUIET_MS;
-}
-
 void ops_deaths_look(struct node *n)
 {
   const uint64_t now_ms = uv_now(&n->loop);
   for (uint32_t i = 0; i < n->workers && n->phase < DRAINING_INGESTS; i++) {
     const struct ops_process *p = &n->worker[i];
-    if (p->ready && now_ms - n->ready_ms[i] >= quiet_ms(p)) {
+    if (p->ready && now_ms - n->ready_ms[i] >= ops_restart_quiet_ms(&p->restart)) {
       n->unsteady &= ~(UINT64_C(1) << i);
       ops_outages_end(&n->outages, i);
     } else if (p->alive && !p->ready && n->began_ms[i] && now_ms - n->began_ms[i] >= n->opening_ms) {

@@ -35,22 +35,21 @@ struct left {
   bool kill;
 };
 
-static void add(char pids[256], const struct counters_snapshot *page)
+static void add(char pids[256], const struct counters_writer *writer)
 {
   const size_t used = strlen(pids);
-  snprintf(pids + used, 256 - used, "%s%s with pid %" PRIu32, used ? ", " : "", page->role, page->pid);
+  snprintf(pids + used, 256 - used, "%s%s with pid %" PRIu32, used ? ", " : "", writer->role, writer->pid);
 }
 
 /* A page tells its process from another one that has the same pid by now, where the system told when both have started. */
-static int on_page(void *context, const struct counters_snapshot *page)
+static void on_writer(void *context, const struct counters_writer *writer)
 {
   struct left *left = context;
-  if (!page->alive || (strncmp(page->role, "worker-", 7) != 0 && strncmp(page->role, "ingest-", 7) != 0))
-    return 0;
-  add(page->certain ? left->sure : left->unsure, page);
-  if (left->kill && page->certain)
-    kill((pid_t)page->pid, SIGKILL);
-  return 0;
+  if (strncmp(writer->role, "worker-", 7) != 0 && strncmp(writer->role, "ingest-", 7) != 0)
+    return;
+  add(writer->certain ? left->sure : left->unsure, writer);
+  if (left->kill && writer->certain)
+    kill((pid_t)writer->pid, SIGKILL);
 }
 
 static void look(const struct datadir *data, struct left *left)
@@ -59,7 +58,7 @@ static void look(const struct datadir *data, struct left *left)
   char path[LIMIT_PATH_BYTES];
   datadir_path(data, path, "run/counters");
   left->sure[0] = left->unsure[0] = '\0';
-  counters_each(path, on_page, left, &ignored);
+  counters_each_writer(path, on_writer, left, &ignored);
 }
 
 static int claim(const struct datadir *data, uint32_t ends_ms, int fd, struct failure *failure)
@@ -89,10 +88,16 @@ static int claim(const struct datadir *data, uint32_t ends_ms, int fd, struct fa
         "has started, so that it may be another process; nothing was changed; end it if it is a muster of this directory "
         "(ps -fp PID), and try again",
         data->root, left.unsure);
-  return failure_set(
-      failure, MUSTER_ERR_LOCKED,
-      "processes of a node on %s that was killed still run and cannot be ended%s%s; nothing was changed; try again when they are gone",
-      data->root, left.sure[0] ? ": " : "", left.sure);
+  if (left.sure[0])
+    return failure_set(
+        failure, MUSTER_ERR_LOCKED,
+        "processes of a node on %s that was killed still run and cannot be ended: %s; nothing was changed; try again when they are gone",
+        data->root, left.sure);
+  return failure_set(failure, MUSTER_ERR_LOCKED,
+                     "%s/run/family.lock is held by processes that no counter page tells of, of a node that was killed or of a start that "
+                     "was cut short; none of them was killed and nothing was changed; see who they are (fuser -v of that file), end those "
+                     "that are a muster's, and try again",
+                     data->root);
 }
 
 int ops_family_claim(const struct datadir *data, uint32_t ends_ms, int *fd, struct failure *failure)

@@ -14,8 +14,8 @@
 #define FAMILY_FD 4           /* of a child: the lock; it is held, never looked at */
 
 /* *fd: the lock, close-on-exec, the caller's; a child that is given it keeps the family alive. Waits ends_ms for what a former supervisor left, kills it, and
- * waits as long again for the kernel to clear it away. MUSTER_ERR_LOCKED where something is left even then, named by its pid; MUSTER_ERR_CREATE,
- * MUSTER_ERR_IO: *fd is -1. The node's own lock is held by the caller. */
+ * waits as long again for the kernel to clear it away. MUSTER_ERR_LOCKED where something is left even then, named by its pid where a page (of any build)
+ * tells of it, else by how to find it; MUSTER_ERR_CREATE, MUSTER_ERR_IO: *fd is -1. The node's own lock is held by the caller. */
 int ops_family_claim(const struct datadir *data, uint32_t ends_ms, int *fd, struct failure *failure);
 
 #endif

@@ -54,7 +54,7 @@ static void hear_line(struct ops_process *p, const char *line)
   if (p->ready || strcmp(line, CHILD_READY) != 0)
     return;
   p->ready = true;
-  ops_restart_ready(&p->restart);
+  ops_restart_ready(&p->restart, uv_now(p->loop));
   if (p->on_ready)
     p->on_ready(p);
 }

@@ -7,11 +7,14 @@ void ops_restart_init(struct ops_restart *r) { *r = (struct ops_restart){.rarely
 
 void ops_restart_started(struct ops_restart *r) { r->ready = false; }
 
-void ops_restart_ready(struct ops_restart *r)
+void ops_restart_ready(struct ops_restart *r, uint64_t now_ms)
 {
   r->ready = r->was_ready = true;
-  r->failed_starts = r->wanting_row = r->given_up = 0;
+  r->ready_ms = now_ms;
+  r->failed_starts = r->given_up = 0;
 }
+
+uint32_t ops_restart_quiet_ms(const struct ops_restart *r) { return r->rarely_ms < RESTART_QUIET_MS ? r->rarely_ms : RESTART_QUIET_MS; }
 
 /* Wrong data, a port that is taken, another version, no permission, wrong configuration: the next start would find the same. */
 static bool is_final(int exit_status)
@@ -42,7 +45,7 @@ static uint32_t rarer(const struct ops_restart *r, uint32_t row)
   return delay_ms < r->rarely_ms ? (uint32_t)delay_ms : r->rarely_ms;
 }
 
-/* Enters a death into its ring. With the ring full, the slot that comes next holds the one that lies size - 1 deaths back. */
+/* Enters a death into its ring, by either clock. With the ring full, the slot that comes next holds the one that lies size - 1 deaths back. */
 static bool too_often(uint64_t *ring, uint64_t size, uint64_t *count, uint64_t now_ms, uint64_t window_ms)
 {
   ring[*count % size] = now_ms;
@@ -50,19 +53,20 @@ static bool too_often(uint64_t *ring, uint64_t size, uint64_t *count, uint64_t n
   return *count >= size && now_ms - ring[*count % size] < window_ms;
 }
 
-/* One that was ready: it may serve for long before the damaged place is asked for again, or before it crashes again, which makes it no new outage. */
-static void forget_row(struct ops_restart *r, uint64_t now_ms)
+/* One that was ready: it may serve for long before the damaged place is asked for again, or before it crashes again, which makes it no new outage. How
+ * long it waited, and how long it took to open, say nothing for it. */
+static void forget_row(struct ops_restart *r)
 {
-  if (!r->row || now_ms - r->row_ms < rarer(r, r->row) + RESTART_WINDOW_MS)
+  if (!r->row || r->served_ms - r->row_served_ms < RESTART_WINDOW_MS)
     return;
   r->row = 0;
   r->looping = false;
 }
 
-static struct ops_restart_decision lengthen_row(struct ops_restart *r, uint64_t now_ms)
+static struct ops_restart_decision lengthen_row(struct ops_restart *r)
 {
   r->row++;
-  r->row_ms = now_ms;
+  r->row_served_ms = r->served_ms;
   return (struct ops_restart_decision){
       .verdict = RESTART_AGAIN, .delay_ms = rarer(r, r->row), .down = r->looping || r->row >= RESTART_DOWN, .looping = r->looping};
 }
@@ -91,6 +95,10 @@ static struct ops_restart_decision struck(struct ops_restart *r, uint64_t now_ms
 
 struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now_ms, struct ops_restart_death death)
 {
+  const uint64_t life_ms = r->ready ? now_ms - r->ready_ms : 0;
+  r->served_ms += life_ms;
+  if (r->ready && life_ms >= ops_restart_quiet_ms(r))
+    r->wanting_row = 0;
   if (death.signal == 0 && death.exit_status == EX_TEMPFAIL) {
     r->ready = false;
     r->wanting++;
@@ -106,8 +114,9 @@ struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now
   if (holding)
     often = too_often(r->holding_ms, RESTART_HOLDING, &r->holding, now_ms, RESTART_HOLDING_MS);
   else if (was_ready && !storage)
-    often = too_often(r->empty_ms, r->exposed ? RESTART_DEATHS : RESTART_LOOP, &r->empty, now_ms, RESTART_WINDOW_MS);
-  forget_row(r, now_ms);
+    often = too_often(r->empty_ms, r->exposed ? RESTART_DEATHS : RESTART_LOOP, &r->empty, r->exposed ? now_ms : r->served_ms,
+                      RESTART_WINDOW_MS);
+  forget_row(r);
   r->deaths++;
   r->ready = false;
   if (!was_ready)
@@ -122,6 +131,6 @@ struct ops_restart_decision ops_restart_died(struct ops_restart *r, uint64_t now
     return gave_out(r, holding ? RESTART_HOLDING_USED_UP : RESTART_DEATHS_USED_UP, code);
   r->looping |= often;
   if (storage || (r->looping && was_ready && !holding))
-    return lengthen_row(r, now_ms);
+    return lengthen_row(r);
   return (struct ops_restart_decision){.verdict = RESTART_AGAIN, .delay_ms = delay_after(r->failed_starts)};
 }

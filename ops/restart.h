@@ -5,12 +5,13 @@
  *
  * A child that cannot even start is a fault that a restart does not mend. Where the node can go on without it (one shard of several) it is tried
  * again all the same, rarely: what passes by itself heals, and what does not fills no log. One that can start and dies again and again with nothing
- * in hand is crash-looping: it is told as down, and waits twice as long before each start, until it has served for a good while.
+ * in hand is crash-looping: it is told as down, and waits twice as long before each start, until it has served for a good while. For that only the
+ * time counts that it served, from "ready" to its death: a big shard takes longer to open than a small one, and would seem to die more rarely.
  *
  * A death with records in hand is how a record that kills its worker is found: that costs some 18 deaths within seconds and ends with the record set aside and known, so it must pass, for several records, too. It has a bound of its
  * own, as each record that is set aside so is one that was never read: past it the worker, not the records, is at fault. One that ends
  * with EX_TEMPFAIL lacks what comes back by itself (room on the disk, a lock that a process before it still has): it is
- * tried again for as long as that takes, and counts towards no limit. A worker that was ready and met a storage error
+ * tried again for as long as that takes, and counts towards no limit; several in a row that served for no quiet time are told. A worker that was ready and met a storage error
  * (EX_IOERR, EX_DATAERR) meets it again as soon as the same record is sent again: it waits twice as long each time as well, and the other shards
  * serve on. Neither ever ends the node.
  *
@@ -31,10 +32,10 @@
   1000u /* after a storage error or in a crash loop of one that was ready, and after a start that may yet succeed; doubling */
 #define RESTART_RARELY_MS 60000u /* where that ends, and after a fault that only people can mend; ops_restart.rarely_ms is set to another */
 #define RESTART_DOWN 3u          /* storage errors in a row that are no accident */
-#define RESTART_DOWN_WANTING 5u  /* deaths by EX_TEMPFAIL in a row before "ready" that people should know of */
+#define RESTART_DOWN_WANTING 5u  /* deaths by EX_TEMPFAIL in a row that people should know of */
 #define RESTART_STARTS 5u        /* deaths in a row before "ready" that end the node */
-#define RESTART_LOOP 10u         /* deaths of one that was ready, with nothing in hand, within RESTART_WINDOW_MS: a crash loop */
-#define RESTART_DEATHS 100u      /* the same of an exposed child, which end the node */
+#define RESTART_LOOP 10u         /* deaths of one that was ready, with nothing in hand, within RESTART_WINDOW_MS of service: a crash loop */
+#define RESTART_DEATHS 100u      /* the same of an exposed child within RESTART_WINDOW_MS by the clock, which end the node */
 #define RESTART_WINDOW_MS 60000u
 #define RESTART_HOLDING                                                                                                                    \
   1000u /* deaths of one child with records in hand within RESTART_HOLDING_MS that end the node: some 50 records among 10,000 each */
@@ -47,19 +48,22 @@ struct ops_restart {
   uint32_t rarely_ms;      /* and this, where it is not to be RESTART_RARELY_MS */
   bool ready;              /* of the present life */
   bool was_ready;          /* some life was */
+  uint64_t ready_ms;       /* since when, where it is ready */
+  uint64_t served_ms;      /* from "ready" to the death, of all lives before the present one */
   uint32_t struck;         /* deaths in a row that an exposed child was forgiven */
   uint64_t struck_ms;      /* the last of them */
   uint64_t strikes;        /* all of them since the supervisor started */
   uint32_t failed_starts;  /* deaths in a row before "ready" */
   uint64_t deaths;         /* since the supervisor started, strikes and those by EX_TEMPFAIL left out */
   uint64_t wanting;        /* deaths by EX_TEMPFAIL since the supervisor started */
-  uint32_t wanting_row;    /* those in a row before "ready" */
+  uint32_t wanting_row;    /* those since a life that served for ops_restart_quiet_ms */
   uint32_t row;            /* storage errors, and deaths in a crash loop, that followed one another; a good while without one begins anew */
-  uint64_t row_ms;         /* the last of them */
+  uint64_t row_served_ms;  /* served_ms at the last of them */
   bool looping;            /* some of them were a crash loop */
   uint32_t given_up;       /* verdicts that end it since it was ready last */
   uint64_t empty, holding; /* deaths after "ready" with nothing in hand, and with something */
-  uint64_t empty_ms[RESTART_DEATHS]; /* a ring of the last deaths, by their number modulo how many are too many */
+  uint64_t empty_ms
+      [RESTART_DEATHS]; /* a ring of the last deaths, by their number modulo how many are too many; served_ms, of an exposed child the clock */
   uint64_t holding_ms[RESTART_HOLDING];
 };
 
@@ -83,7 +87,9 @@ struct ops_restart_decision {
 
 void ops_restart_init(struct ops_restart *r);
 void ops_restart_started(struct ops_restart *r);
-void ops_restart_ready(struct ops_restart *r);
+void ops_restart_ready(struct ops_restart *r, uint64_t now_ms);
+/* How long one has to serve until what was before is over. */
+uint32_t ops_restart_quiet_ms(const struct ops_restart *r);
 struct ops_restart_death {
   int exit_status; /* as by exit(3), meaningless where signal is not 0 */
   int signal;

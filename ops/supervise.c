@@ -101,7 +101,8 @@ static bool shards_settled(const struct node *n)
   return some;
 }
 
-/* Before anything can be acknowledged: a store that is not there at the next start is missing, then. The one time that the loop waits for a disk. */
+/* Before anything can be acknowledged: a store that is not there at the next start is missing, then. The one time that the loop waits for a
+ * sync; elsewhere it asks a file system whether something is there, and keeps notes that are not synced: that waits only for one that hangs. */
 static bool note_in_use(struct node *n)
 {
   uint32_t noted = 0;

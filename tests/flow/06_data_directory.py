@@ -247,7 +247,7 @@ def shard_that_does_not_open(t):
                 [1 - hangs[0]], "opening")
     check_equal(told["retry_ms"], 0, "it is not started anew")
     check("it is up as soon as it is open" in t.muster("status", code=1).text(), "status")
-    check_equal(len(re.findall(r"event=shard.down shard=\d kind=opening", node.log())), 1, f"told once: {node.log()[-2000:]}")
+    check_equal(len(re.findall(rf"event=shard.down shard={hangs[0]} kind=opening", node.log())), 1, f"told once: {node.log()[-2000:]}")
     done = t.muster("submit", "-", "--timeout", "1", stdin=stream, code=75)
     check(summary(done)["duplicate"] > 1000, done.text())
     os.kill(pids[hangs[0]], signal.SIGCONT)

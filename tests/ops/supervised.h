@@ -109,16 +109,17 @@ static int behave(char **argv)
   if (strcmp(how, "tell") == 0)
     return write(3, last_words, sizeof last_words - 1) == (ssize_t)sizeof last_words - 1 ? (int)number : 97;
   publish(root, role, index);
-  if (strcmp(how, "die-ready") == 0 && life <= number) {
+  const bool loops = strcmp(how, "loop") == 0; /* as die-ready, and then as open */
+  if ((loops || strcmp(how, "die-ready") == 0) && life <= number) {
     if (write(3, "ready\n", 6) != 6)
       return 97;
     raise(SIGKILL);
   }
   static const char opening[] = "opening: it counts the stars, 7 of 9\n";
-  if (strcmp(how, "open") == 0) { /* until it is told to go on */
+  if (loops || strcmp(how, "open") == 0) { /* until it is told to go on */
     const char *gate = strcmp(role, "worker-0") == 0 ? "gate-0" : "gate-1";
     snprintf(path, sizeof path, "%s/%s", root, gate);
-    if (number && write(3, opening, sizeof opening - 1) != (ssize_t)sizeof opening - 1)
+    if (!loops && number && write(3, opening, sizeof opening - 1) != (ssize_t)sizeof opening - 1)
       return 97;
     while (access(path, F_OK) != 0)
       poll(NULL, 0, 5);
@@ -138,7 +139,7 @@ static int behave(char **argv)
 static char root[SCRATCH_BYTES];
 static struct datadir data;
 static pid_t supervisor;
-static uint32_t frozen_ms, opening_ms;
+static uint32_t frozen_ms, opening_ms, retry_ms;
 
 static int begin(void **state)
 {
@@ -148,6 +149,7 @@ static int begin(void **state)
   supervisor = 0;
   frozen_ms = 1000;
   opening_ms = 30000;
+  retry_ms = RETRY_MS;
   return datadir_create(&data, root, &failure);
 }
 
@@ -180,7 +182,7 @@ static void start(uint32_t workers, uint32_t ingests)
   config_defaults(&config);
   config.workers = workers;
   config.ingests = ingests;
-  config.shard_retry_ms = RETRY_MS;
+  config.shard_retry_ms = retry_ms;
   config.frozen_ms = frozen_ms;
   config.opening_ms = opening_ms;
   datadir_path(&data, path, "log");

@@ -20,16 +20,25 @@ static struct ops_restart_decision die_holding(uint64_t now_ms, bool ready)
 {
   ops_restart_started(&r);
   if (ready)
-    ops_restart_ready(&r);
+    ops_restart_ready(&r, now_ms);
   return ops_restart_died(&r, now_ms, (struct ops_restart_death){.signal = SIGSEGV, .holding = true});
 }
 
+/* One that is ready dies at once. */
 static struct ops_restart_decision live_and_die(uint64_t now_ms, bool ready, int exit_status, int signal)
 {
   ops_restart_started(&r);
   if (ready)
-    ops_restart_ready(&r);
+    ops_restart_ready(&r, now_ms);
   return ops_restart_died(&r, now_ms, (struct ops_restart_death){.exit_status = exit_status, .signal = signal});
+}
+
+/* It takes so long to open, and serves for so long; *now_ms: of its start, then of its death. */
+static struct ops_restart_decision serve_and_die(uint64_t *now_ms, uint64_t opens_ms, uint64_t serves_ms, int exit_status, int signal)
+{
+  ops_restart_started(&r);
+  ops_restart_ready(&r, *now_ms += opens_ms);
+  return ops_restart_died(&r, *now_ms += serves_ms, (struct ops_restart_death){.exit_status = exit_status, .signal = signal});
 }
 
 static void starts_that_fail_wait_twice_as_long_and_end_at_five(void **state)
@@ -110,16 +119,16 @@ static void a_crash_loop_is_down_and_waits_longer_each_time(void **state)
   static const uint32_t delays[] = {1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000};
   uint64_t now_ms = 0;
   for (unsigned i = 0; i < RESTART_LOOP - 1; i++) {
-    struct ops_restart_decision d = live_and_die(now_ms += 6000, true, i % 2 ? 70 : 0, i % 2 ? 0 : SIGSEGV);
+    struct ops_restart_decision d = serve_and_die(&now_ms, 0, 6000, i % 2 ? 70 : 0, i % 2 ? 0 : SIGSEGV);
     assert_false(d.down || d.looping);
     assert_int_equal(d.delay_ms, RESTART_DELAY_MS);
   }
   for (unsigned i = 0; i < 8; i++) {
-    struct ops_restart_decision d = live_and_die(now_ms += 5000, true, 0, SIGSEGV);
+    struct ops_restart_decision d = serve_and_die(&now_ms, 0, i ? RESTART_WINDOW_MS - 1 : 5000, 0, SIGSEGV);
     assert_int_equal(d.verdict, RESTART_AGAIN);
     assert_true(d.down && d.looping);
     assert_int_equal(d.delay_ms, delays[i]);
-    now_ms += d.delay_ms + RESTART_WINDOW_MS - 5001; /* it served for nearly a minute */
+    now_ms += d.delay_ms;
   }
   /* Meanwhile it cannot even start: no quicker for that. */
   for (unsigned i = 0; i < RESTART_STARTS; i++)
@@ -127,7 +136,7 @@ static void a_crash_loop_is_down_and_waits_longer_each_time(void **state)
       assert_int_equal(live_and_die(now_ms, false, 70, 0).delay_ms, RESTART_RARELY_MS);
     else
       live_and_die(now_ms, false, 70, 0);
-  struct ops_restart_decision d = live_and_die(now_ms + RESTART_RARELY_MS + RESTART_WINDOW_MS, true, 0, SIGSEGV);
+  struct ops_restart_decision d = serve_and_die(&now_ms, RESTART_RARELY_MS, RESTART_WINDOW_MS, 0, SIGSEGV);
   assert_false(d.down || d.looping);
   assert_int_equal(d.delay_ms, RESTART_DELAY_MS);
 }
@@ -135,9 +144,31 @@ static void a_crash_loop_is_down_and_waits_longer_each_time(void **state)
 static void deaths_that_come_now_and_then_are_no_loop(void **state)
 {
   (void)state;
-  /* The tenth comes a minute after the first. */
+  uint64_t now_ms = 0;
+  /* The tenth comes a minute of service after the first. */
   for (unsigned i = 0; i < 100; i++)
-    assert_false(live_and_die(i * 6667, true, 0, SIGSEGV).down);
+    assert_false(serve_and_die(&now_ms, 0, 6667, 0, SIGSEGV).down);
+}
+
+/* Ten openings of a big shard take longer than the window, and each of them longer than what forgets a row: what is asked is how long it served. */
+static void a_shard_that_opens_slowly_loops_like_any_other(void **state)
+{
+  (void)state;
+  static const uint32_t delays[] = {1000, 2000, 4000, 8000};
+  uint64_t now_ms = 0;
+  for (unsigned i = 0; i < RESTART_LOOP - 1; i++)
+    assert_false(serve_and_die(&now_ms, 10 * RESTART_WINDOW_MS, 6000, 0, SIGSEGV).down);
+  for (unsigned i = 0; i < 4; i++) {
+    struct ops_restart_decision d = serve_and_die(&now_ms, 10 * RESTART_WINDOW_MS, 6000, 0, SIGSEGV);
+    assert_true(d.down && d.looping);
+    assert_int_equal(d.delay_ms, delays[i]);
+  }
+  ops_restart_init(&r);
+  for (unsigned i = 0; i < 4; i++) {
+    struct ops_restart_decision d = serve_and_die(&now_ms, 10 * RESTART_WINDOW_MS, 6000, 74, 0);
+    assert_int_equal(d.down, i + 1 >= RESTART_DOWN);
+    assert_int_equal(d.delay_ms, delays[i]);
+  }
 }
 
 /* What the node goes on without is tried again, rarely: a fault that may pass soon at first, one that only people can mend not so. */
@@ -171,13 +202,13 @@ static void storage_errors_that_follow_one_another_wait_longer_each_time(void **
   static const uint32_t delays[] = {1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000};
   uint64_t now_ms = 0;
   for (unsigned i = 0; i < 8; i++) {
-    struct ops_restart_decision d = live_and_die(now_ms, true, 74, 0);
+    struct ops_restart_decision d = serve_and_die(&now_ms, 0, RESTART_WINDOW_MS - 1, 74, 0);
     assert_int_equal(d.verdict, RESTART_AGAIN);
     assert_int_equal(d.delay_ms, delays[i]);
     assert_int_equal(d.down, i + 1 >= RESTART_DOWN);
-    now_ms += d.delay_ms + RESTART_WINDOW_MS - 1;
+    now_ms += d.delay_ms;
   }
-  struct ops_restart_decision d = live_and_die(now_ms + 1, true, 74, 0);
+  struct ops_restart_decision d = serve_and_die(&now_ms, 0, RESTART_WINDOW_MS, 74, 0);
   assert_int_equal(d.delay_ms, RESTART_RARER_MS);
   assert_false(d.down);
 }
@@ -251,7 +282,7 @@ static void what_comes_back_by_itself_is_waited_for_without_end(void **state)
     assert_int_equal(d.verdict, RESTART_AGAIN);
     assert_int_equal(d.delay_ms, RESTART_WANTING_MS);
     assert_true(d.wanting);
-    assert_int_equal(d.down, false); /* it was ready now and then */
+    assert_int_equal(d.down, i + 1 >= RESTART_DOWN_WANTING); /* that it gets ready now and then serves nobody */
   }
   assert_int_equal(r.wanting, 5000);
   /* It used up nothing: the limits are as at the beginning, and a signal has no exit status. */
@@ -266,6 +297,24 @@ static void what_comes_back_by_itself_is_waited_for_without_end(void **state)
   ops_restart_init(&r);
   for (unsigned i = 1; i < 10; i++)
     assert_int_equal(live_and_die(i, false, 75, 0).down, i >= RESTART_DOWN_WANTING);
+}
+
+/* A quota that is used up while the disk shows room: it opens, and ends at the first commit. Only one that serves for a while has what it lacked. */
+static void what_is_wanting_after_each_ready_is_told(void **state)
+{
+  (void)state;
+  uint64_t now_ms = 0;
+  for (unsigned i = 1; i < 10; i++)
+    assert_int_equal(serve_and_die(&now_ms, RESTART_QUIET_MS, RESTART_QUIET_MS - 1, 75, 0).down, i >= RESTART_DOWN_WANTING);
+  assert_false(serve_and_die(&now_ms, 0, RESTART_QUIET_MS, 75, 0).down);
+  for (unsigned i = 2; i < RESTART_DOWN_WANTING; i++)
+    assert_false(serve_and_die(&now_ms, 0, 0, 75, 0).down);
+  assert_true(serve_and_die(&now_ms, 0, 0, 75, 0).down);
+  serve_and_die(&now_ms, 0, RESTART_QUIET_MS, 0, SIGSEGV); /* another death ends such a row as well, if it served before it */
+  assert_false(serve_and_die(&now_ms, 0, 0, 75, 0).down);
+  r.rarely_ms = 3000;
+  for (unsigned i = 0; i < 2 * RESTART_DOWN_WANTING; i++)
+    assert_false(serve_and_die(&now_ms, 0, 3000, 75, 0).down);
 }
 
 /* Whoever may connect can perhaps make an ingest die as often as he likes. */
@@ -308,12 +357,14 @@ int main(void)
       cmocka_unit_test_setup(a_hundred_deaths_of_an_exposed_child_within_a_minute_are_too_many, begin),
       cmocka_unit_test_setup(a_crash_loop_is_down_and_waits_longer_each_time, begin),
       cmocka_unit_test_setup(deaths_that_come_now_and_then_are_no_loop, begin),
+      cmocka_unit_test_setup(a_shard_that_opens_slowly_loops_like_any_other, begin),
       cmocka_unit_test_setup(storage_errors_of_one_that_was_ready_never_end_the_node, begin),
       cmocka_unit_test_setup(what_the_node_goes_on_without_is_tried_again, begin),
       cmocka_unit_test_setup(storage_errors_that_follow_one_another_wait_longer_each_time, begin),
       cmocka_unit_test_setup(a_hundred_deaths_within_more_than_a_minute_are_not, begin),
       cmocka_unit_test_setup(what_a_restart_cannot_mend_is_final_at_once, begin),
       cmocka_unit_test_setup(what_comes_back_by_itself_is_waited_for_without_end, begin),
+      cmocka_unit_test_setup(what_is_wanting_after_each_ready_is_told, begin),
       cmocka_unit_test_setup(what_strikes_an_exposed_child_never_ends_the_node, begin),
       cmocka_unit_test_setup(an_exposed_child_that_cannot_start_ends_the_node_all_the_same, begin),
       cmocka_unit_test_setup(the_node_ends_with_the_childs_own_code_where_it_says_something, begin),
