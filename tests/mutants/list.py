@@ -420,7 +420,7 @@ BOUNDS = [
            ("store/quarantine.c", "  quota->records++;\n  quota->bytes += entry->size;\n", "  quota->records++;\n"),
            tests=["store/test_quarantine"]),
     mutant("map_watermark_ignored", "a full map turns into BUSY long before a commit fails",
-           ("workers/watermark.c", " || facts->file_bytes > facts->map_bytes / 100 * WATERMARK_MAP_PERCENT;", " || facts->file_bytes > facts->map_bytes;"),
+           ("workers/watermark.c", " || facts->file_bytes > facts->map_bytes / 100 * LIMIT_MAP_PERCENT;", " || facts->file_bytes > facts->map_bytes;"),
            tests=["workers/test_watermark"]),
     mutant("ingest_memory_not_watched", "memory is bounded by configuration, that of messages without an end too",
            ("ingest/main.c", "  if (resident <= bound - LIMIT_INGEST_WATCH_BYTES)\n", "  if (resident <= bound * 2 - LIMIT_INGEST_WATCH_BYTES)\n"),
