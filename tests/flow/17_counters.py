@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """What a node tells of itself: the list of core/counters.def and what status says of it, over deaths, by submitter, by reason, on a screen of 80 by 24."""
+import contextlib
 import os
 import re
 import signal
@@ -116,13 +117,14 @@ class Feeder(threading.Thread):
         self.start()
 
     def run(self):
-        while not self.over.is_set():
-            for at in range(0, len(self.stream), 32768):
-                self.submit.stdin.write(self.stream[at:at + 32768])
-                self.submit.stdin.flush()
-                self.over.wait(0.01)  # some 10,000 records a second, so that the machine is not full of them; what is left of the last copy goes at once
-            self.copies += 1
-        self.submit.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # its exit code tells
+            while not self.over.is_set():
+                for at in range(0, len(self.stream), 32768):
+                    self.submit.stdin.write(self.stream[at:at + 32768])
+                    self.submit.stdin.flush()
+                    self.over.wait(0.01)  # so that the machine has time for more than records; what is left of the last copy goes at once
+                self.copies += 1
+            self.submit.stdin.close()
 
 
 def totals_outlive_deaths(t):
