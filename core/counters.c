@@ -82,6 +82,15 @@ static uint64_t page_answered_row(const struct counters_page_submitter *row)
                        SUBMITTER_records_invalid);
 }
 
+/* Records that were told BUSY or RETRY, whose Reasons are from 200 to 299. */
+static uint64_t page_told_back(const struct counters_page *page)
+{
+  uint64_t sum = 0;
+  for (uint32_t reason = 200; reason < COUNTER_REASONS; reason++)
+    sum += page_load(&page->reason[COUNTER_RECORDS][reason]);
+  return sum;
+}
+
 /* Whether the next process may add to these totals: they are of this run of the node, and make sense. */
 static bool page_goes_on(const struct counters_page *page)
 {
@@ -91,7 +100,7 @@ static bool page_goes_on(const struct counters_page *page)
   for (uint32_t row = 0; row < COUNTER_ROWS; row++)
     if (page_load(&page->submitter[row].value[SUBMITTER_records_received]) < page_answered_row(&page->submitter[row]))
       return false;
-  return page_load(&page->value[COUNTER_records_received]) >= page_answered_all(page);
+  return page_load(&page->value[COUNTER_records_received]) >= page_answered_all(page) + page_told_back(page);
 }
 
 static void page_clear(struct counters_page *page)
@@ -116,11 +125,34 @@ static void page_clear(struct counters_page *page)
   }
 }
 
+/* Of an ingest, what both the page and its rows count: where it died in a bracket, the one may have what the other has not, and the rows say whose
+ * it is. No reader has seen more, for none sees the inside of a bracket. */
+static void page_settle_sums(struct counters_page *page)
+{
+  static const struct {
+    enum counter_id whole;
+    enum submitter_id part;
+  } sums[] = {{COUNTER_records_received, SUBMITTER_records_received},   {COUNTER_records_accepted, SUBMITTER_records_accepted},
+              {COUNTER_records_duplicate, SUBMITTER_records_duplicate}, {COUNTER_records_conflict, SUBMITTER_records_conflict},
+              {COUNTER_records_invalid, SUBMITTER_records_invalid},     {COUNTER_batches_busy, SUBMITTER_batches_busy},
+              {COUNTER_batches_refused, SUBMITTER_batches_refused}};
+  if (counters_who(page->role) != COUNTER_INGEST)
+    return;
+  for (size_t i = 0; i < sizeof sums / sizeof sums[0]; i++) {
+    uint64_t sum = 0;
+    for (uint32_t row = 0; row < COUNTER_ROWS; row++)
+      sum += page_load(&page->submitter[row].value[sums[i].part]);
+    page_store(&page->value[sums[i].whole], sum);
+  }
+}
+
 /* What was in flight when the process died was told nothing, and comes again. Where it died in a bracket a verdict may be counted whose record is in
- * flight still: so it is what has no verdict that counts as handed back. */
+ * flight still: so it is what has no verdict that counts as handed back, and of that what has no reason, either, that its process took with it. */
 static void page_settle(struct counters_page *page)
 {
+  page_settle_sums(page);
   page_store(&page->value[COUNTER_records_handed_back], page_load(&page->value[COUNTER_records_received]) - page_answered_all(page));
+  page_store(&page->value[COUNTER_records_handed_back_died], page_load(&page->value[COUNTER_records_handed_back]) - page_told_back(page));
   for (int i = 0; i < COUNTER_COUNT; i++)
     if (counter_list[i].type == COUNTER_GAUGE)
       page_store(&page->value[i], 0);

@@ -8,8 +8,11 @@
  * A page belongs to a role. At a restart within one run of the node the next process of the role takes it over where it
  * lies, which needs no room on the disk, and goes on with its totals: what a node has accepted does not become less
  * because a process died, and whoever adds up pages or makes rates needs to know nothing of deaths. Gauges begin anew, and what was in
- * flight is in nobody's hands any more: it is counted as handed back, so that the conservation rule holds over all lives. A new run of the
- * node begins everything anew, as does a page that cannot be gone on with; since_us moves then, and nothing else tells of a reset.
+ * flight is in nobody's hands any more: it is counted as handed back (and alone, in records_handed_back_died), so that the conservation
+ * rule holds over all lives. What a process that was killed inside a bracket had counted of a submitter and not of the whole, or the other
+ * way round, is counted as the submitter's row has it. Only Reasons (of INVALID, and of whole batches) and causes may then be ahead of their
+ * total or behind it, by what that one bracket counts. A new run of the node begins everything anew, as does a page that cannot be gone on with;
+ * since_us moves then, and nothing else tells of a reset.
  */
 #ifndef MUSTER_CORE_COUNTERS_H
 #define MUSTER_CORE_COUNTERS_H

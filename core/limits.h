@@ -39,6 +39,8 @@
 #define LIMIT_BATCHES_IN_FLIGHT 4096u  /* of one ingest; its table is taken at start */
 #define LIMIT_COMMIT_BYTES (32u << 20) /* record bytes gathered into one block; a commit has one block */
 #define LIMIT_COMMIT_RECORDS 65536u
+#define LIMIT_MAP_PERCENT 95u    /* of a store's map in use; past it the shard says BUSY */
+#define LIMIT_INDEX_PERCENT 95u  /* of the records that an index has room for; past it too, and where one more commit would have no room */
 #define LIMIT_SUBMITTERS 4096u   /* lines of the allow-list, revoked ones included */
 #define LIMIT_SUBMITTER_ROWS 64u /* submitters that an ingest counts one by one; the others are one row together */
 #define LIMIT_PEERS 65535u       /* connections that one ingest may remember */

@@ -106,7 +106,10 @@ static int32_t strangers_draw(struct ingest_strangers *s)
 /* Half of the old ones, and no more for a while: where room is taken again at once, everybody that is old would leave, and nothing would be left to chance. */
 static void strangers_begin_round(struct ingest_strangers *s, uint64_t now_ns)
 {
-  if ((s->round_ns && now_ns - s->round_ns < STRANGER_NS) || s->old_count < s->count - s->old_count)
+  if (s->round_ns && now_ns - s->round_ns < STRANGER_NS)
+    return;
+  s->round_left = 0; /* what a round has not taken in its time is not taken any more: the half rule is asked anew */
+  if (s->old_count < s->count - s->old_count)
     return;
   s->round_ns = now_ns;
   s->round_left = (s->old_count + 1) / 2;

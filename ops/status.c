@@ -23,7 +23,7 @@ struct status_options {
 
 static const struct argp_option options[] = {{"json", 'j', NULL, 0, "one JSON object, with every counter of every process", 0}, {0}};
 
-static const char doc[] = "Shows what the node is doing now: state, rates over half a second, totals since its processes started, shards, "
+static const char doc[] = "Shows what the node is doing now: state, rates over half a second, totals since the node was started, shards, "
                           "credit, and whether every record "
                           "is accounted for."
                           "\v"

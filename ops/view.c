@@ -7,8 +7,6 @@
 
 #include "core/clock.h"
 
-#define VIEW_BUSY_PERCENT 95u /* of map and index, as the worker's watermark has it */
-
 static int add_page(void *context, const struct counters_snapshot *page)
 {
   struct ops_view *v = context;
@@ -140,6 +138,13 @@ static void room_consider(struct ops_view_room *out, uint32_t shard, enum ops_vi
 
 static uint64_t percent(uint64_t value, uint64_t part) { return value / 100 * part; }
 
+/* Past so many records workers/watermark.c says BUSY. */
+static uint64_t index_bound(uint64_t most)
+{
+  const uint64_t part = percent(most, LIMIT_INDEX_PERCENT), with_commit = grown(LIMIT_COMMIT_RECORDS, most);
+  return part < with_commit ? part : with_commit;
+}
+
 void ops_view_full_in(const struct ops_view *before, const struct ops_view *after, struct ops_view_room *out)
 {
   *out = (struct ops_view_room){.seconds = UINT64_MAX};
@@ -151,16 +156,15 @@ void ops_view_full_in(const struct ops_view *before, const struct ops_view *afte
     if (!then || sscanf(now->role, "worker-%" SCNu32, &shard) != 1)
       continue;
     const uint64_t *a = then->value, *b = now->value;
-    if (a[COUNTER_store_map_bytes] == 0) /* a process that had only begun: its gauges said nothing yet */
+    if (a[COUNTER_store_map_bytes] == 0 || b[COUNTER_store_map_bytes] == 0) /* a process that had only begun: its gauges say nothing yet */
       continue;
     const double file = grows_per_s(before, after, a[COUNTER_store_bytes], b[COUNTER_store_bytes]);
     const double disk = grows_per_s(before, after, b[COUNTER_disk_free_bytes], a[COUNTER_disk_free_bytes]);
     const double records = grows_per_s(before, after, a[COUNTER_store_records], b[COUNTER_store_records]);
     room_consider(out, shard, VIEW_LIMIT_DISK, b[COUNTER_disk_reserve_bytes], b[COUNTER_disk_free_bytes], disk > file ? disk : file);
-    room_consider(out, shard, VIEW_LIMIT_MAP, b[COUNTER_store_bytes], percent(b[COUNTER_store_map_bytes], VIEW_BUSY_PERCENT), file);
+    room_consider(out, shard, VIEW_LIMIT_MAP, b[COUNTER_store_bytes], percent(b[COUNTER_store_map_bytes], LIMIT_MAP_PERCENT), file);
     if (b[COUNTER_index_records_max] > 0)
-      room_consider(out, shard, VIEW_LIMIT_INDEX, b[COUNTER_store_records], percent(b[COUNTER_index_records_max], VIEW_BUSY_PERCENT),
-                    records);
+      room_consider(out, shard, VIEW_LIMIT_INDEX, b[COUNTER_store_records], index_bound(b[COUNTER_index_records_max]), records);
   }
 }
 

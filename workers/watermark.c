@@ -59,17 +59,17 @@ static void ask_disk(struct watermark *w)
                     strerror(error));
 }
 
-/* One commit may bring so many records, and what is committed must fit when the node starts again. */
+/* ops/view.c tells when that will be. One commit may bring so many records, and what is committed must fit when the node starts again. */
 static bool index_full(const struct store_facts *facts)
 {
   const uint64_t most = facts->index_records_max;
-  return most && (facts->records + LIMIT_COMMIT_RECORDS > most || facts->records > most / 100 * WATERMARK_INDEX_PERCENT);
+  return most && (facts->records + LIMIT_COMMIT_RECORDS > most || facts->records > most / 100 * LIMIT_INDEX_PERCENT);
 }
 
 uint32_t watermark_judge(struct watermark *w, const struct store_facts *facts)
 {
   ask_disk(w);
-  const bool disk = w->free_bytes < w->reserve_bytes || facts->file_bytes > facts->map_bytes / 100 * WATERMARK_MAP_PERCENT;
+  const bool disk = w->free_bytes < w->reserve_bytes || facts->file_bytes > facts->map_bytes / 100 * LIMIT_MAP_PERCENT;
   const uint32_t reason = disk                ? MUSTER__V1__REASON__REASON_BUSY_DISK
                           : index_full(facts) ? MUSTER__V1__REASON__REASON_BUSY_MEMORY
                                               : MUSTER__V1__REASON__REASON_NONE;

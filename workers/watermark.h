@@ -13,9 +13,6 @@
 #include "store/read.h"
 
 #define WATERMARK_INTERVAL_NS UINT64_C(200000000)
-#define WATERMARK_MAP_PERCENT 95u /* of the map in use; past it the shard blocks; ops/view.c tells when that will be */
-
-#define WATERMARK_INDEX_PERCENT 95u /* of the records that the index has room for; one more commit must have room, too */
 
 /* Free bytes of the file system that holds path, as an ordinary process may use them. 0 or an errno value. */
 typedef int watermark_disk_free(void *context, const char *path, uint64_t *free_bytes);

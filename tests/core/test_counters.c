@@ -38,8 +38,8 @@ static int teardown(void **state)
 
 static void page_path(char out[SCRATCH_BYTES + 64], const char *role) { snprintf(out, SCRATCH_BYTES + 64, "%s/%s", directory, role); }
 
-/* A process that runs body on a page "worker-0" and says so by a byte after body; it waits for its end unless body ends it. */
-static pid_t start_writer(void (*body)(struct counters *c))
+/* A process that runs body on a page of that role and says so by a byte after body; it waits for its end unless body ends it. */
+static pid_t start_writer_as(const char *role, void (*body)(struct counters *c))
 {
   int ends[2];
   assert_int_equal(pipe(ends), 0);
@@ -48,7 +48,7 @@ static pid_t start_writer(void (*body)(struct counters *c))
   if (pid == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     struct counters *c;
-    if (counters_create(&c, directory, "worker-0", NULL) != MUSTER_OK)
+    if (counters_create(&c, directory, role, NULL) != MUSTER_OK)
       _exit(1);
     body(c);
     if (write(ends[1], "x", 1) != 1)
@@ -62,6 +62,8 @@ static pid_t start_writer(void (*body)(struct counters *c))
   close(ends[0]);
   return pid;
 }
+
+static pid_t start_writer(void (*body)(struct counters *c)) { return start_writer_as("worker-0", body); }
 
 static void end_writer(pid_t pid, bool wait)
 {
@@ -288,15 +290,15 @@ static void test_writer_inside_a_bracket(void **state)
   }
 }
 
-/* Received 10: six told, four not yet. Submitter 7 has all of them. */
-static void answer_six_of_ten(struct counters *c)
+/* Received 11: six answered, one told BUSY, four told nothing yet. Submitter 7 has all of them. */
+static void answer_six_of_eleven(struct counters *c)
 {
   counters_begin(c);
   const uint32_t row = counters_row(c, 7, "del-rio.station-3");
-  counters_add(c, COUNTER_records_received, 10);
-  counters_row_add(c, row, SUBMITTER_records_received, 10);
-  counters_add(c, COUNTER_records_in_flight, 10);
-  counters_row_add(c, row, SUBMITTER_records_in_flight, 10);
+  counters_add(c, COUNTER_records_received, 11);
+  counters_row_add(c, row, SUBMITTER_records_received, 11);
+  counters_add(c, COUNTER_records_in_flight, 11);
+  counters_row_add(c, row, SUBMITTER_records_in_flight, 11);
   counters_set(c, COUNTER_credit, 16);
   counters_row_set(c, row, SUBMITTER_credit, 16);
   counters_end(c);
@@ -310,8 +312,11 @@ static void answer_six_of_ten(struct counters *c)
   counters_add(c, COUNTER_records_conflict, 1);
   counters_row_add(c, row, SUBMITTER_records_conflict, 1);
   counters_add_reason(c, COUNTER_RECORDS, 12, 1);
-  counters_subtract(c, COUNTER_records_in_flight, 6);
-  counters_row_subtract(c, row, SUBMITTER_records_in_flight, 6);
+  counters_add(c, COUNTER_records_handed_back, 1);
+  counters_row_add(c, row, SUBMITTER_records_handed_back, 1);
+  counters_add_reason(c, COUNTER_RECORDS, 203, 1);
+  counters_subtract(c, COUNTER_records_in_flight, 7);
+  counters_row_subtract(c, row, SUBMITTER_records_in_flight, 7);
   counters_observe(c, HISTOGRAM_batch_ack, 5000000);
   counters_set(c, COUNTER_index_growths, 5);
   counters_end(c);
@@ -320,45 +325,51 @@ static void answer_six_of_ten(struct counters *c)
 /* The verdicts are counted, and the records in flight still. */
 static void answer_and_stay_inside(struct counters *c)
 {
-  answer_six_of_ten(c);
+  answer_six_of_eleven(c);
   counters_begin(c);
   counters_add(c, COUNTER_records_accepted, 4);
 }
 
 static void expect_settled(const struct counters_snapshot *page, uint64_t accepted)
 {
-  assert_int_equal(page->value[COUNTER_records_received], 10);
+  assert_int_equal(page->value[COUNTER_records_received], 11);
   assert_int_equal(page->value[COUNTER_records_accepted], accepted);
   assert_int_equal(page->value[COUNTER_records_in_flight], 0);
-  assert_int_equal(page->value[COUNTER_records_handed_back], 7 - accepted);
-  assert_int_equal(page->value[COUNTER_credit], 0); /* a gauge is of the living */
+  assert_int_equal(page->value[COUNTER_records_handed_back], 8 - accepted);
+  assert_int_equal(page->value[COUNTER_records_handed_back_died], 7 - accepted);
+  assert_int_equal(page->reason[COUNTER_RECORDS][203], 1); /* with the died, all of the records handed back */
+  assert_int_equal(page->value[COUNTER_credit], 0);        /* a gauge is of the living */
   assert_int_equal(page->reason[COUNTER_RECORDS][12], 1);
   assert_int_equal(counters_histogram_count(&page->histogram[HISTOGRAM_batch_ack]), 1);
   assert_int_equal(page->histogram[HISTOGRAM_batch_ack].sum, 5000000);
   assert_int_equal(page->rows, 1);
   assert_int_equal(page->submitter[0].number, 7);
   assert_string_equal(page->submitter[0].name, "del-rio.station-3");
-  assert_int_equal(page->submitter[0].value[SUBMITTER_records_received], 10);
-  assert_int_equal(page->submitter[0].value[SUBMITTER_records_handed_back], 4);
+  assert_int_equal(page->submitter[0].value[SUBMITTER_records_received], 11);
+  assert_int_equal(page->submitter[0].value[SUBMITTER_records_accepted], 3);
+  assert_int_equal(page->submitter[0].value[SUBMITTER_records_handed_back], 5);
   assert_int_equal(page->submitter[0].value[SUBMITTER_records_in_flight], 0);
   assert_int_equal(page->submitter[0].value[SUBMITTER_credit], 0);
 }
 
-/* Whoever dies takes nothing with him: the next process adds to what he had counted, and what he left in flight is handed back. */
+/* Whoever dies takes nothing with him: the next process adds to what he had counted, and what he left in flight is handed back. Of an ingest the whole
+ * is what its submitters' rows have, also where it died between the two. */
 static void test_totals_go_on_over_a_death(void **state)
 {
   (void)state;
-  for (int torn = 0; torn <= 1; torn++) {
+  for (int turn = 0; turn < 4; turn++) {
+    const bool torn = turn % 2, ingest = turn / 2;
+    const char *role = ingest ? "ingest-0" : "worker-0";
     struct counters_snapshot first, page;
     struct counters *c;
-    const pid_t pid = start_writer(torn ? answer_and_stay_inside : answer_six_of_ten);
+    const pid_t pid = start_writer_as(role, torn ? answer_and_stay_inside : answer_six_of_eleven);
     if (!torn)
-      assert_int_equal(counters_read(directory, "worker-0", &first, NULL), MUSTER_OK);
+      assert_int_equal(counters_read(directory, role, &first, NULL), MUSTER_OK);
     end_writer(pid, true);
-    assert_int_equal(counters_create(&c, directory, "worker-0", NULL), MUSTER_OK);
-    assert_int_equal(counters_read(directory, "worker-0", &page, NULL), MUSTER_OK);
+    assert_int_equal(counters_create(&c, directory, role, NULL), MUSTER_OK);
+    assert_int_equal(counters_read(directory, role, &page, NULL), MUSTER_OK);
     assert_int_equal(page.pid, getpid());
-    expect_settled(&page, torn ? 7 : 3);
+    expect_settled(&page, torn && !ingest ? 7 : 3);
     assert_int_equal(page.value[COUNTER_process_starts], 2);
     assert_true(page.since_us < page.started_us);
     if (!torn)
@@ -369,13 +380,13 @@ static void test_totals_go_on_over_a_death(void **state)
     counters_end(c);
     assert_int_equal(counters_get(c, COUNTER_index_growths), 7);
     counters_destroy(c);
-    counters_forget(directory, "worker-0");
+    counters_forget(directory, role);
   }
 }
 
 static void answer_too_many(struct counters *c)
 {
-  answer_six_of_ten(c);
+  answer_six_of_eleven(c);
   counters_begin(c);
   counters_row_add(c, 0, SUBMITTER_records_accepted, 100);
   counters_end(c);
@@ -388,10 +399,10 @@ static void test_totals_begin_anew_with_a_mark(void **state)
   for (int nonsense = 0; nonsense <= 1; nonsense++) {
     struct counters_snapshot first, page;
     struct counters *c;
-    const pid_t pid = start_writer(nonsense ? answer_too_many : answer_six_of_ten);
+    const pid_t pid = start_writer(nonsense ? answer_too_many : answer_six_of_eleven);
     counters_forget(directory, "worker-0"); /* its writer lives: nothing happens */
     assert_int_equal(counters_read(directory, "worker-0", &first, NULL), MUSTER_OK);
-    assert_int_equal(first.value[COUNTER_records_received], 10);
+    assert_int_equal(first.value[COUNTER_records_received], 11);
     end_writer(pid, true);
     if (!nonsense)
       counters_forget(directory, "worker-0");
@@ -577,7 +588,7 @@ static void test_readers_never_see_two_lives(void **state)
       _exit(1);
     counters_begin(c);
     counters_set(c, COUNTER_commits, (uint64_t)getpid());
-    counters_add_reason(c, COUNTER_RECORDS, COUNTER_REASONS - 1, (uint64_t)getpid());
+    counters_add_reason(c, COUNTER_BATCHES, COUNTER_REASONS - 1, (uint64_t)getpid());
     counters_end(c);
     _exit(0);
   }
@@ -585,7 +596,7 @@ static void test_readers_never_see_two_lives(void **state)
   while (clock_monotonic_ns() < end_ns) {
     if (counters_read(directory, "worker-0", &page, NULL) != MUSTER_OK)
       continue;
-    assert_int_equal(page.reason[COUNTER_RECORDS][COUNTER_REASONS - 1] + 11, page.value[COUNTER_commits]);
+    assert_int_equal(page.reason[COUNTER_BATCHES][COUNTER_REASONS - 1] + 11, page.value[COUNTER_commits]);
     assert_true(page.value[COUNTER_commits] >= last);
     last = page.value[COUNTER_commits];
     lives += page.pid != last_pid;

@@ -67,6 +67,21 @@ static void half_of_them_stay_for_another_while(void **state)
   }
 }
 
+/* What a round did not need is not kept for later, when most of those who are here have not had their time. */
+static void a_round_ends_with_its_time(void **state)
+{
+  (void)state;
+  for (int32_t i = 1; i <= 20; i++)
+    ingest_strangers_come(&s, i, HERE, 0);
+  assert_int_not_equal(ingest_strangers_take(&s, OLD_NS), 0); /* one of the ten that the round may take */
+  for (int32_t i = 21; i <= 60; i++)
+    ingest_strangers_come(&s, i, HERE, 2 * OLD_NS - 1);
+  assert_int_not_equal(ingest_strangers_take(&s, 2 * OLD_NS - 1), 0); /* its time is not over */
+  assert_int_equal(ingest_strangers_take(&s, 2 * OLD_NS), 0);
+  assert_int_equal(ingest_strangers_take(&s, 3 * OLD_NS - 2), 0);
+  assert_int_not_equal(ingest_strangers_take(&s, 3 * OLD_NS - 1), 0); /* everybody is old */
+}
+
 static void who_has_spoken_is_none_of_them(void **state)
 {
   (void)state;
@@ -187,6 +202,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(nobody_makes_room_before_its_time, begin, end),
       cmocka_unit_test_setup_teardown(half_of_them_stay_for_another_while, begin, end),
+      cmocka_unit_test_setup_teardown(a_round_ends_with_its_time, begin, end),
       cmocka_unit_test_setup_teardown(who_has_spoken_is_none_of_them, begin, end),
       cmocka_unit_test_setup_teardown(a_number_is_used_again, begin, end),
       cmocka_unit_test_setup_teardown(numbers_beyond_the_table_are_nobody, begin, end),

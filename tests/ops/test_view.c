@@ -163,7 +163,7 @@ static void shard_is(struct ops_view *v, const char *role, uint64_t file, uint64
   value[COUNTER_disk_free_bytes] = disk_free;
   value[COUNTER_disk_reserve_bytes] = 1000;
   value[COUNTER_store_records] = records;
-  value[COUNTER_index_records_max] = 10000;
+  value[COUNTER_index_records_max] = 2000000;
 }
 
 static void expect_full(uint64_t seconds, uint32_t shard, enum ops_view_limit limit)
@@ -206,11 +206,23 @@ static void the_map_is_full_first(void **state)
 static void the_index_is_full_first(void **state)
 {
   (void)state;
-  shard_is(&before, "worker-0", 100, 1000000, 5000);
-  shard_is(&after, "worker-0", 150, 999950, 6000); /* 2,000 records a second, 3,500 to 95 % */
-  shard_is(&before, "worker-1", 100, 1000000, 5000);
-  shard_is(&after, "worker-1", 150, 999950, 8000); /* 6,000 a second, 1,500 */
-  expect_full(0, 1, VIEW_LIMIT_INDEX);
+  shard_is(&before, "worker-0", 100, 1000000, 1800000);
+  shard_is(&after, "worker-0", 150, 999950, 1801000); /* 2,000 records a second, 99,000 to 95 % */
+  shard_is(&before, "worker-1", 100, 1000000, 1800000);
+  shard_is(&after, "worker-1", 150, 999950, 1803000); /* 6,000 a second, 97,000 */
+  expect_full(16, 1, VIEW_LIMIT_INDEX);
+}
+
+/* In a small index one commit is more than the last twentieth. */
+static void the_index_keeps_room_for_a_commit(void **state)
+{
+  (void)state;
+  shard_is(&before, "worker-0", 100, 1000000, 10000);
+  shard_is(&after, "worker-0", 150, 999950, 11000); /* 2,000 records a second */
+  after.page[0].value[COUNTER_index_records_max] = LIMIT_COMMIT_RECORDS + 21000;
+  expect_full(5, 0, VIEW_LIMIT_INDEX);
+  after.page[0].value[COUNTER_index_records_max] = LIMIT_COMMIT_RECORDS - 1;
+  expect_full(0, 0, VIEW_LIMIT_INDEX);
 }
 
 static void nothing_grows_or_nothing_is_known(void **state)
@@ -223,6 +235,9 @@ static void nothing_grows_or_nothing_is_known(void **state)
   shard_is(&after, "worker-1", 150, 5000, 9); /* was not there before */
   page_of(&before, "worker-2", 1);            /* had only begun */
   shard_is(&after, "worker-2", 150, 5000, 9);
+  expect_full(UINT64_MAX, 0, VIEW_LIMIT_NONE);
+  shard_is(&before, "worker-3", 100, 10000, 10); /* died, and its successor opens the store still: totals go on, gauges are 0 */
+  page_of(&after, "worker-3", 2);
   expect_full(UINT64_MAX, 0, VIEW_LIMIT_NONE);
   after.taken_ns = before.taken_ns;
   after.page[0].value[COUNTER_store_bytes] = 5000;
@@ -269,6 +284,7 @@ int main(void)
       cmocka_unit_test_setup(a_file_that_grows_counts_where_the_disk_counts_late, begin),
       cmocka_unit_test_setup(the_map_is_full_first, begin),
       cmocka_unit_test_setup(the_index_is_full_first, begin),
+      cmocka_unit_test_setup(the_index_keeps_room_for_a_commit, begin),
       cmocka_unit_test_setup(nothing_grows_or_nothing_is_known, begin),
       cmocka_unit_test_setup(pages_are_read_from_the_data_directory, begin),
   };
