@@ -63,8 +63,7 @@ static const char doc[] =
     "What is damaged in the store is named and passed over; muster verify says more.\n"
     "\n"
     "Exit code: 65 where some were refused again, or what is asked for may be damaged; 1 where all went well with what can be read, and "
-    "some "
-    "cannot.\n"
+    "some cannot; 75 where a shard was passed over that could be read a moment later.\n"
     "\n"
     "Example: muster quarantine replay --reason TIME_IN_FUTURE";
 

@@ -38,12 +38,13 @@ struct ops_quarantine_damage {
   bool quiet;       /* set before: it is counted only */
   uint64_t entries; /* damaged ones */
   uint32_t shards;  /* that cannot be read, or not to their end */
+  bool again;       /* one of them can be read by now */
 };
 /* Reads the quarantine of each shard in turn; stops where each answers non-zero and returns that, or a failure. What is damaged is told, and stops nothing. The shards are those of
  * ops_shards_open_some. */
 int ops_quarantine_each(struct ops_shards *s, int (*each)(void *context, const struct store_refused *entry), void *context,
                         struct ops_quarantine_damage *damage, struct failure *failure);
-/* The exit code of a command that has told of it: 1 in the place of 0. */
+/* The exit code of a command that has told of it, in the place of 0: 75 where to say it again may help, else 1. */
 int ops_quarantine_end(const struct ops_quarantine_damage *damage, int code);
 
 /* Entries that are to go, by shard. Zeroed: none. */

@@ -165,6 +165,7 @@ int ops_quarantine_each(struct ops_shards *s, int (*each)(void *context, const s
                                         : ops_shards_why(s, shard, &why);
     if (status == MUSTER_ERR_CORRUPT || !s->reader[shard]) {
       damage->shards++;
+      damage->again |= status == MUSTER_ERR_AGAIN;
       if (!damage->quiet)
         ops_complain("quarantine", "%s; %s was passed over", why.text, s->reader[shard] ? "what stands behind that" : "this shard");
     } else if (status < 0) {
@@ -182,7 +183,9 @@ int ops_quarantine_end(const struct ops_quarantine_damage *damage, int code)
   char number[TABLE_NUMBER];
   if (damage->entries > COMPLAINTS)
     ops_complain("quarantine", "%s damaged entries in all were passed over", ops_table_number(number, damage->entries));
-  return code == EX_OK && damage->entries + damage->shards ? 1 : code;
+  if (code != EX_OK || damage->entries + damage->shards == 0)
+    return code;
+  return damage->again ? EX_TEMPFAIL : 1;
 }
 
 int ops_quarantine_list(const struct ops_quarantine_options *o, struct ops_shards *s)
