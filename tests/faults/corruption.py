@@ -12,8 +12,8 @@ from harness import check, check_equal, delimited, number, summary, wait_until  
 from scenarios import FULL, counted, examine, main  # noqa: E402
 
 PAGE = 4096
-STOPPED = 2000 if FULL else 24
-RUNNING = 150 if FULL else 4
+STOPPED = 2000 if FULL else 14
+RUNNING = 150 if FULL else 3
 BATCH = 60  # records; about half of them go to each shard, and are one block
 
 

@@ -17,7 +17,7 @@ from oracle import Oracle, conserved  # noqa: E402
 from wire import ACCEPTED, CONFLICT, DUPLICATE, INVALID, Client, record  # noqa: E402
 
 FAR_FUTURE_US = 4 * 10**15
-IMAGES_SHORT = int(os.environ.get("IMAGES", "50"))
+IMAGES_SHORT = int(os.environ.get("IMAGES", "36"))
 LONGEST_SKEW = ("-s", "rules.future_skew_s=31536000")  # of what is refused otherwise, some comes in
 
 
