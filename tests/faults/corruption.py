@@ -13,7 +13,7 @@ from scenarios import FULL, counted, examine, main  # noqa: E402
 
 PAGE = 4096
 STOPPED = 2000 if FULL else 14
-RUNNING = 150 if FULL else 3
+RUNNING = 150 if FULL else 2
 BATCH = 60  # records; about half of them go to each shard, and are one block
 
 
