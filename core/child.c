@@ -68,7 +68,7 @@ static void child_reread(struct child *c)
     return;
   }
   config_adopt(&c->config, &fresh);
-  log_init(c->role, (enum log_level)log_level_parse(c->config.log_level));
+  log_init_word(c->role, c->config.log_level);
   if (c->on_reread != NULL)
     c->on_reread(c->context);
   log_event(LOG_INFO, "child.reread", "settings=run/node.conf");
@@ -155,7 +155,7 @@ static int child_open_files(struct child *c, const char *data_path, struct failu
   status = child_read_settings(c, &c->config, failure);
   if (status != MUSTER_OK)
     return status;
-  log_init(c->role, (enum log_level)log_level_parse(c->config.log_level));
+  log_init_word(c->role, c->config.log_level);
   datadir_path(&c->data, path, "run/counters");
   return counters_create(&c->counters, path, c->role, failure);
 }

@@ -35,6 +35,12 @@ int log_level_parse(const char *word)
   return -1;
 }
 
+void log_init_word(const char *role, const char *level)
+{
+  const int known = log_level_parse(level);
+  log_init(role, known < 0 ? LOG_INFO : (enum log_level)known);
+}
+
 /* The bytes of the UTF-8 character that text starts with, or 0 where it is none or would steer a terminal. */
 static unsigned log_character_size(const unsigned char *text)
 {

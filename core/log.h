@@ -13,6 +13,8 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
 /* role: "run", "ingest-0", "worker-1"; copied. Until it is called, role is "muster" and level LOG_INFO. */
 void log_init(const char *role, enum log_level level);
+/* The same with the level by its word, as the settings have it; another word: LOG_INFO. */
+void log_init_word(const char *role, const char *level);
 /* "debug", "info", "warn", "error" to the level; -1 for another word. */
 int log_level_parse(const char *word);
 

@@ -61,6 +61,9 @@ void ops_check_disk(struct ops_check *c);
 void ops_check_ports(struct ops_check *c);
 void ops_check_libraries(struct ops_check *c);
 
+/* The text of a file in /proc, cut to the room; "" where there is none. Returns text. */
+const char *ops_check_read(const char *path, char *text, size_t size);
+
 /* ---- judgements ---- */
 
 /* type as in mountinfo(5), options those of the mount and of its file system with commas between. */

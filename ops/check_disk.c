@@ -218,12 +218,7 @@ void ops_check_disk(struct ops_check *c)
     if (access(folder, F_OK) != 0)
       snprintf(folder, sizeof folder, "%s", c->place);
   }
-  FILE *file = fopen("/proc/self/mountinfo", "re");
-  const size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
-  text[size] = '\0';
-  if (file)
-    fclose(file);
-  if (realpath(folder, full) && ops_check_find_mount(text, full, type, mount))
+  if (realpath(folder, full) && ops_check_find_mount(ops_check_read("/proc/self/mountinfo", text, sizeof text), full, type, mount))
     ops_check_judge_mount(&c->list, type, mount);
   else
     ops_check_warn(&c->list, "file system", "see that it is a local one that honours fdatasync", "which one %s lies on cannot be told",

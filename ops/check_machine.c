@@ -20,8 +20,7 @@
 #include "ops/table.h"
 #include "store/read.h"
 
-/* The text of a file in /proc, cut to the room; "" where there is none. */
-static const char *read_text(const char *path, char *text, size_t size)
+const char *ops_check_read(const char *path, char *text, size_t size)
 {
   FILE *file = fopen(path, "re");
   const size_t got = file ? fread(text, 1, size - 1, file) : 0;
@@ -56,11 +55,11 @@ void ops_check_kernel(struct ops_check *c)
   const long page = sysconf(_SC_PAGESIZE);
   ops_check_ok(&c->list, "kernel", "%s %s %s, pages of %ld bytes, %ld processors", name.sysname, name.release, name.machine, page,
                sysconf(_SC_NPROCESSORS_ONLN));
-  if (read_text("/proc/sys/vm/overcommit_memory", text, sizeof text)[0] == '2')
+  if (ops_check_read("/proc/sys/vm/overcommit_memory", text, sizeof text)[0] == '2')
     ops_check_warn(&c->list, "kernel",
                    "sysctl vm.overcommit_memory=0, or see that CommitLimit in /proc/meminfo has room for the memory told below",
                    "vm.overcommit_memory is 2: what is reserved counts as used, and a process may be refused memory that is there");
-  ops_check_judge_swap(&c->list, read_text("/proc/swaps", text, sizeof text));
+  ops_check_judge_swap(&c->list, ops_check_read("/proc/swaps", text, sizeof text));
 }
 
 /* ---- clock ---- */
@@ -96,7 +95,7 @@ static void check_core(struct ops_check *c)
     ops_check_ok(&c->list, "core dumps", "none are written");
     return;
   }
-  read_text("/proc/sys/kernel/core_pattern", pattern, sizeof pattern);
+  ops_check_read("/proc/sys/kernel/core_pattern", pattern, sizeof pattern);
   pattern[strcspn(pattern, "\n")] = '\0';
   ops_check_warn(&c->list, "core dumps", "ulimit -c 0, or see that they lie where nobody else reads",
                  "one of a worker would hold records, and go to %s", pattern);

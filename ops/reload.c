@@ -52,6 +52,11 @@ static int lock_run(const struct datadir *d, struct failure *failure)
   return MUSTER_OK;
 }
 
+static int no_node(const struct datadir *d, struct failure *failure)
+{
+  return failure_set(failure, MUSTER_ERR_UNAVAILABLE, "no node is running on %s; it reads its settings when it is started", d->root);
+}
+
 static int ask(const struct datadir *d, struct ops_reread_report *report, struct failure *failure)
 {
   int status = ops_reread_report(d, report, failure);
@@ -59,7 +64,7 @@ static int ask(const struct datadir *d, struct ops_reread_report *report, struct
   for (unsigned looks = 0; status == MUSTER_OK && looks * LOOK_MS < WAIT_MS; looks++) {
     const uint32_t pid = datadir_node_pid(d);
     if (pid == 0)
-      return failure_set(failure, MUSTER_ERR_UNAVAILABLE, "no node is running on %s; it reads its settings when it is started", d->root);
+      return no_node(d, failure);
     if (looks % AGAIN_LOOKS == 0 && kill((pid_t)pid, SIGHUP) != 0)
       return failure_set_errno(failure, errno == EPERM ? MUSTER_ERR_DENIED : MUSTER_ERR_AGAIN, errno, "the node (pid %" PRIu32 ")", pid);
     nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000L}, NULL);
@@ -84,7 +89,7 @@ int ops_reload_main(int argc, char **argv)
   if (status == MUSTER_OK)
     status = datadir_open(&data, name, &failure);
   if (status == MUSTER_OK && datadir_node_pid(&data) == 0)
-    status = failure_set(&failure, MUSTER_ERR_UNAVAILABLE, "no node is running on %s; it reads its settings when it is started", data.root);
+    status = no_node(&data, &failure);
   if (status == MUSTER_OK)
     status = lock_run(&data, &failure);
   if (status == MUSTER_OK)

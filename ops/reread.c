@@ -51,8 +51,7 @@ static void tell_settings(const struct node *n, const struct config *asked, FILE
 
 static void adopt(struct node *n)
 {
-  const int level = log_level_parse(n->config.log_level);
-  log_init("run", level < 0 ? LOG_INFO : (enum log_level)level);
+  log_init_word("run", n->config.log_level);
   n->frozen_ms = n->config.frozen_ms;
   ops_deaths_retune(n, &n->config);
   for (uint32_t i = 0; i < n->workers; i++)

@@ -28,22 +28,17 @@ static int code_of(int exit_status, int signal)
   return signal == 0 && exit_status >= EX_DATAERR && exit_status <= EX_CONFIG ? exit_status : EX_SOFTWARE;
 }
 
-static uint32_t delay_after(uint32_t failed_starts)
+/* The first of a row waits first_ms, each later one twice as long, up to most_ms. */
+static uint32_t doubled(uint64_t first_ms, uint32_t row, uint32_t most_ms)
 {
-  uint32_t delay_ms = RESTART_DELAY_MS;
-  for (uint32_t i = 1; i < failed_starts && delay_ms < RESTART_DELAY_MAX_MS; i++)
-    delay_ms *= 2;
-  return delay_ms < RESTART_DELAY_MAX_MS ? delay_ms : RESTART_DELAY_MAX_MS;
+  for (uint32_t i = 1; i < row && first_ms < most_ms; i++)
+    first_ms *= 2;
+  return first_ms < most_ms ? (uint32_t)first_ms : most_ms;
 }
 
-/* The first of a row waits RESTART_RARER_MS, each later one twice as long. */
-static uint32_t rarer(const struct ops_restart *r, uint32_t row)
-{
-  uint64_t delay_ms = RESTART_RARER_MS;
-  for (uint32_t i = 1; i < row && delay_ms < r->rarely_ms; i++)
-    delay_ms *= 2;
-  return delay_ms < r->rarely_ms ? (uint32_t)delay_ms : r->rarely_ms;
-}
+static uint32_t delay_after(uint32_t failed_starts) { return doubled(RESTART_DELAY_MS, failed_starts, RESTART_DELAY_MAX_MS); }
+
+static uint32_t rarer(const struct ops_restart *r, uint32_t row) { return doubled(RESTART_RARER_MS, row, r->rarely_ms); }
 
 /* Enters a death into its ring, by either clock. With the ring full, the slot that comes next holds the one that lies size - 1 deaths back. */
 static bool too_often(uint64_t *ring, uint64_t size, uint64_t *count, uint64_t now_ms, uint64_t window_ms)

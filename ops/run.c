@@ -48,12 +48,6 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 static const struct argp_child children[] = {{.argp = &ops_options_data}, {.argp = &ops_settings_argp}, {0}};
 static const struct argp argp = {.parser = parse, .doc = doc, .children = children};
 
-static void begin_log(const struct config *config)
-{
-  const int level = log_level_parse(config->log_level);
-  log_init("run", level < 0 ? LOG_INFO : (enum log_level)level);
-}
-
 /* Everything before the first child: on success the data directory is locked, nothing of a former node runs, it is whole, and says how the node is set. */
 static int prepare(struct run_options *o, struct datadir *data, int *family_fd, struct config *config, struct ops_shards_survey *survey,
                    struct failure *failure)
@@ -62,7 +56,7 @@ static int prepare(struct run_options *o, struct datadir *data, int *family_fd, 
   int status = ops_settings_gather(&o->settings, failure);
   *config = o->settings.asked;
   if (status == MUSTER_OK)
-    begin_log(config);
+    log_init_word("run", config->log_level);
   if (status == MUSTER_OK)
     status = datadir_name(name, o->data, failure);
   if (status == MUSTER_OK)

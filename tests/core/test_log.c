@@ -112,6 +112,24 @@ static void test_levels(void **state)
   }
 }
 
+static void test_levels_by_their_words(void **state)
+{
+  (void)state;
+  static const struct {
+    const char *word;
+    int lines; /* of one at each level */
+  } words[] = {{"debug", 4}, {"info", 3}, {"warn", 2}, {"error", 1}, {"Warn", 3}, {"", 3}};
+  char text[4096];
+  for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+    log_init_word("run", words[i].word);
+    capture_begin();
+    for (int said = LOG_DEBUG; said <= LOG_ERROR; said++)
+      log_event((enum log_level)said, "e", "n=1");
+    capture_end(text, sizeof text);
+    assert_int_equal(count_lines(text), words[i].lines);
+  }
+}
+
 static void test_one_line_whatever_is_in_it(void **state)
 {
   (void)state;
@@ -218,6 +236,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup(test_line, setup),
       cmocka_unit_test_setup(test_levels, setup),
+      cmocka_unit_test_setup(test_levels_by_their_words, setup),
       cmocka_unit_test_setup(test_one_line_whatever_is_in_it, setup),
       cmocka_unit_test_setup(test_quote, setup),
       cmocka_unit_test_setup(test_quote_is_cut_whole, setup),

@@ -340,7 +340,7 @@ class Flood:
 def flood(t):
     """a submitter that floods on several connections, beyond its credit, is told BUSY; another at a fixed rate keeps that"""
     world, rate = World(t, "ingest.credit=4"), 3000
-    keys, count = world.key("flooder"), 500
+    keys, count = world.t.key("flooder"), 500
     stream = t.generate(count, 3)
     world.oracle.submitted.update({r: 1 for r in delimited(stream)})
     rounds = Rounds(world, rate)

@@ -11,15 +11,6 @@ from harness import SLOW, check, check_equal, main, wait_until
 from wire import ACCEPTED, BUSY, Client, record
 
 
-def key_of(t, name):
-    """The keys (public, secret) of a submitter that may submit."""
-    path = t.path(f"{name}.key")
-    t.muster("key", "new", name, "--out", path)
-    keys = dict(line.split(" = ") for line in open(path).read().replace('"', "").splitlines() if " = " in line)
-    t.muster("key", "allow", name, keys["public"])
-    return keys["public"], keys["secret"]
-
-
 class Flood:
     """Many connections of one submitter in one thread, each of which sends again and again, as much as its socket takes, and does not keep to any credit."""
 
@@ -70,7 +61,7 @@ def flood_of_connections(t):
     node = t.node("--listen", "tcp://127.0.0.1:0")
     server = t.muster("key", "show").text().strip()
     endpoint = node.endpoints("tcp")[0]
-    flooder, honest = key_of(t, "flooder"), key_of(t, "honest")
+    flooder, honest = t.key("flooder"), t.key("honest")
     client = Client(endpoint, server, *honest)
     calm = sorted(served(t, client, 50))[25]
     for where, keys in ((node.endpoints("ipc")[0], ()), (endpoint, (server, *flooder))):
@@ -93,7 +84,7 @@ def flood_against_a_shard_that_stands_still(t):
     node = t.node("--listen", "tcp://127.0.0.1:0", "-s", "node.frozen_ms=600000")
     server = t.muster("key", "show").text().strip()
     endpoint = node.endpoints("tcp")[0]
-    honest = [key_of(t, f"honest-{i}") for i in range(5)]
+    honest = [t.key(f"honest-{i}") for i in range(5)]
     workers = list(node.pids("worker").values())
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)

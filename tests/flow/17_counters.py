@@ -44,14 +44,6 @@ def kind_of(role):
     return KINDS[role.split("-")[0]]
 
 
-def key_of(t, name):
-    path = t.path(f"{name}.key")
-    t.muster("key", "new", name, "--out", path)
-    keys = dict(line.split(" = ") for line in open(path).read().replace('"', "").splitlines() if " = " in line)
-    t.muster("key", "allow", name, keys["public"])
-    return keys["public"], keys["secret"]
-
-
 def processes(status):
     return {p["role"]: p for p in status["processes"]}
 
@@ -186,7 +178,7 @@ def each_submitter_has_its_row(t):
     """who sent what, by the key's name; an invalid record and a wrong batch are told with their reasons, in the row of who sent them"""
     node = t.node("--listen", "tcp://127.0.0.1:0")
     names = ["del-rio.station-3", "yuma_7"]
-    keys = {name: key_of(t, name) for name in names}
+    keys = {name: t.key(name) for name in names}
     endpoint, server = node.endpoints("tcp")[0], re.search(r"\S{40}", t.muster("key", "show").text()).group(0)
     clients = {name: Client(endpoint, server, *keys[name]) for name in names}
     local = Client(node.endpoints("ipc")[0])
@@ -224,7 +216,7 @@ def each_submitter_has_its_row(t):
 def screen(t):
     """status of a node with two workers and two submitters stands on a screen of 80 by 24 while records stream in; a process that is not as it should be is named"""
     node = t.node("--workers", "2", "--listen", "tcp://127.0.0.1:0")
-    keys, endpoint, server = key_of(t, "field"), node.endpoints("tcp")[0], re.search(r"\S{40}", t.muster("key", "show").text()).group(0)
+    keys, endpoint, server = t.key("field"), node.endpoints("tcp")[0], re.search(r"\S{40}", t.muster("key", "show").text()).group(0)
     client = Client(endpoint, server, *keys)
     client.submit([record(t.random)])
     t.muster("submit", "-", stdin=t.generate(50000))

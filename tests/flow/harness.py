@@ -110,6 +110,16 @@ class Test:
         """A generated stream as bytes."""
         return self.muster("generate", "--profile", "fy2021-southwest", "--records", records, "--seed", seed, *more).out
 
+    def key(self, name, allow=True):
+        """A key as its owner would make it, in NAME.key: (public, secret). allow: whether it may submit."""
+        path = self.path(f"{name}.key")
+        self.muster("key", "new", name, "--out", path)
+        with open(path) as f:
+            public, secret = re.findall(r"(?:public|secret)\s*=\s*(\S{40})", f.read())
+        if allow:
+            self.muster("key", "allow", name, public)
+        return public, secret
+
     def status(self, code=0):
         return json.loads(self.muster("status", "--json", code=code).out)
 

@@ -2,7 +2,6 @@
 oracle of all that goes through, and the look at everything when nobody is there any more."""
 import itertools
 import os
-import re
 import threading
 
 from harness import check, check_equal, held_kib, open_descriptors, wait_until
@@ -26,20 +25,11 @@ class World:
                            "-s", f"ingest.handshake_ms={HANDSHAKE_MS}", *itertools.chain(*(("-s", s) for s in settings)))
         self.endpoint = self.node.endpoints("tcp")[0]
         self.server = t.muster("key", "show").text().strip()
-        self.keys = self.key("field-1")
+        self.keys = t.key("field-1")
         self.pid = self.node.pids("ingest")[0]
         self.proxy, self.oracle, self.lock, self.numbers = Proxy(self.endpoint), Oracle(t), threading.Lock(), itertools.count(1)
         self.serve()
         self.files = self.open_files()
-
-    def key(self, name):
-        """The keys (public, secret) of a submitter that may submit; its file is NAME.key."""
-        path = self.t.path(f"{name}.key")
-        self.t.muster("key", "new", name, "--out", path)
-        with open(path) as f:
-            public, secret = re.findall(r"(?:public|secret)\s*=\s*(\S{40})", f.read())
-        self.t.muster("key", "allow", name, public)
-        return public, secret
 
     def client(self, endpoint=None, keys=None, **more):
         return Client(endpoint or self.endpoint, self.server, *(keys or self.keys), **more)
